@@ -1,0 +1,37 @@
+"""Limner prepares face pictures, trains face generators on them, and draws new faces.
+
+    data  = limner.prepare("celeba", "data/celeba64")
+    run   = limner.train("dcgan-ttur", data, out="runs/a", images=500_000)
+    faces = limner.load("runs/a").sample(16, seed=0)
+
+The functions are those that the `limner` command calls. Importing this package imports neither torch nor numpy.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+__version__ = version("limner")
+__all__ = ["load", "prepare", "resume", "train"]
+
+if TYPE_CHECKING:
+    from limner.data.prepare import prepare
+    from limner.model import load
+    from limner.training.session import resume, train
+
+_HOME = {
+    "prepare": "limner.data.prepare",
+    "train": "limner.training.session",
+    "resume": "limner.training.session",
+    "load": "limner.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'limner' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

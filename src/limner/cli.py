@@ -1,0 +1,251 @@
+"""The `limner` command: parse, call one function, print."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from limner import __version__
+from limner.errors import Interrupted, UserError
+
+app = typer.Typer(
+    name="limner",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="Prepare face pictures, train face generators on them, and draw new faces.\n\n"
+    "New here? `limner demo` does all of it in minutes, without any download.",
+)
+console = Console()
+
+Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.", show_default=True)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"limner {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _limner(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder to work in.")] = Path("limner-demo"),
+    minutes: Annotated[float, typer.Option(help="Minutes of training.")] = 2.0,
+    force: Force = False,
+) -> None:
+    """The whole way, in minutes on a CPU: draw faces, train on them, draw new ones, write the report."""
+    from limner.demo import demo as run_demo
+
+    run_demo(out, minutes=minutes, force=force)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this recipe whole.", show_default=False)] = None,
+) -> None:
+    """List the recipes, or show one: its settings, what to expect of it, and the command to run it."""
+    from limner.recipes import recipe_headers, recipe_names, recipe_text
+
+    if name is None:
+        table = Table("recipe", "follows", "what it is", box=None, pad_edge=False)
+        for header in recipe_headers():
+            table.add_row(*header)
+        console.print(table)
+        console.print("\nlimner recipes NAME shows one; limner train NAME --data DIR --out RUN trains it.")
+    elif name in recipe_names():
+        console.print(recipe_text(name), end="", highlight=False, markup=False)
+    else:
+        from limner.recipe import load_recipe
+
+        console.print(load_recipe(name).to_toml(), end="", highlight=False, markup=False)
+
+
+@app.command()
+def prepare(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="CelebA as it is distributed (folder or zip), any folder or zip of pictures, or synthetic:N for N "
+            "drawn faces."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    size: Annotated[int, typer.Option(help="Width and height in pixels.")] = 64,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            help="Crop preset: report000, report004, centre178, ddim128 or square. Default: report004 for CelebA, "
+            "square for other pictures."
+        ),
+    ] = None,
+    keep: Annotated[float, typer.Option(help="Probability with which each picture is used.")] = 1.0,
+    heldout: Annotated[
+        int | None, typer.Option(help="Hold out this many random pictures instead of the official partition.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV of labels for a folder or zip of pictures.")] = None,
+    seed: Annotated[int, typer.Option(help="For all that is random.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode. Default: one per core.")] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Crop, shrink and pack pictures once, so that training never decodes one again."""
+    from limner.data.prepare import prepare as run_prepare
+
+    faces = run_prepare(
+        source,
+        out,
+        size=size,
+        crop=crop,
+        keep=keep,
+        heldout=heldout,
+        seed=seed,
+        workers=workers,
+        labels=labels,
+        force=force,
+        quiet=quiet,
+    )
+    counts = faces.info.counts
+    splits = ", ".join(f"{name} {count:,}" for name, count in counts.splits.items())
+    rejects = f"; {counts.rejected:,} rejected, see {out / 'rejects.csv'}" if counts.rejected else "; 0 rejected"
+    _say(f"{out}: {counts.pictures:,} pictures ({splits}), {len(faces.attribute_names)} attributes{rejects}")
+    _say(f"content {faces.info.content_hash[:16]}; look at {out / 'preview.png'}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="Name of a recipe (limner recipes lists them) or a TOML file.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder that limner prepare made.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the new run.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run instead, exactly where it stopped.")] = None,
+    images: Annotated[int | None, typer.Option(help="Train until so many images were shown.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Train for so many passes over the training split.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train for so many minutes.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting: optimizer.generator.lr=1e-4. May be repeated.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Short for --set data.size=...: 32, 64 or 128.")] = None,
+    seed: Annotated[int | None, typer.Option(help="For all that is random. Default: 0.")] = None,
+    device: Device = "auto",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a recipe on prepared faces, or go on with a run. Ctrl-C saves and says how to go on."""
+    from limner.training.session import resume as run_resume
+    from limner.training.session import train as run_train
+
+    overrides = [*(set_ or []), *([f"data.size={size}"] if size is not None else [])]
+    budget: dict[str, Any] = {"images": images, "epochs": epochs, "minutes": minutes}
+    if resume is not None:
+        if out is not None or seed is not None or force:
+            raise UserError("--out, --seed and --force belong to a new run: leave them out with --resume.")
+        run = run_resume(resume, recipe=recipe, overrides=overrides, data=data, device=device, quiet=quiet, **budget)
+    elif recipe is None or data is None or out is None:
+        raise UserError("Say what to train: limner train RECIPE --data DIR --out RUN, or limner train --resume RUN.")
+    else:
+        run = run_train(
+            recipe,
+            data,
+            out,
+            overrides=overrides,
+            seed=seed or 0,
+            device=device,
+            force=force,
+            quiet=quiet,
+            **budget,
+        )
+    _say(f"Done: look at {run.path / 'report.html'}; draw faces with limner sample {run.path} --out faces.png")
+
+
+@app.command()
+def sample(
+    model: Annotated[str | None, typer.Argument(help="A run or a model folder.")] = None,
+    out: Annotated[Path, typer.Option(help="PNG to write, or with --single a folder.")] = Path("faces.png"),
+    count: Annotated[int, typer.Option(help="How many faces.")] = 64,
+    seed: Annotated[int, typer.Option(help="Which faces: the same seed gives the same ones.")] = 0,
+    first: Annotated[int, typer.Option(help="Number of the first face of this seed.")] = 0,
+    columns: Annotated[int | None, typer.Option(help="Faces in a row. Default: as square as it goes.")] = None,
+    truncation: Annotated[
+        float, typer.Option(help="Below 1: more ordinary faces; 1: as trained; 0: one face for all.")
+    ] = 1.0,
+    single: Annotated[bool, typer.Option("--single", help="One PNG a face, in a folder.")] = False,
+    recreate: Annotated[
+        Path | None, typer.Option(help="Make this picture, which limner sample wrote, once more.")
+    ] = None,
+    device: Device = "cpu",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw new faces. Every picture says that it is synthetic, and how it was made."""
+    from limner import sampling
+
+    if recreate is not None:
+        path = sampling.recreate(recreate, out, model=model, force=force)
+    elif model is None:
+        raise UserError("Say which model to draw from: limner sample MODEL (a run or a model folder).")
+    else:
+        path = sampling.sample(
+            model,
+            out,
+            count=count,
+            seed=seed,
+            first=first,
+            columns=columns,
+            truncation=truncation,
+            single=single,
+            device=device,
+            force=force,
+            quiet=quiet,
+        )
+    _say(str(path))
+
+
+@app.command()
+def bench(
+    recipe: Annotated[str, typer.Argument(help="Recipe whose networks to measure.")] = "dcgan",
+    steps: Annotated[int, typer.Option(help="Timed steps of each loop, in turn.")] = 8,
+    out: Annotated[Path | None, typer.Option(help="Also write the numbers as JSON.")] = None,
+) -> None:
+    """This machine's training and drawing speed against the plain loop everyone starts from, side by side."""
+    from limner.bench import bench as run_bench
+
+    run_bench(recipe, steps=steps, out=out)
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 done, 2 the user's input is wrong, 130 interrupted with the state saved."""
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error), 2)
+    except Interrupted as interruption:
+        _fail(f"Stopped; everything is saved. Go on with: {interruption}", 130)
+    except KeyboardInterrupt:
+        _fail("Interrupted.", 130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"limner: {message}", file=sys.stderr)
+    sys.exit(status)

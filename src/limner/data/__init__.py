@@ -1,0 +1,1 @@
+"""Pictures in, PackedFaces out: sources, crops, preparation and the batches that training reads."""

@@ -1,0 +1,57 @@
+"""Batches of training pictures as a pure function of how many images the run has shown.
+
+Nothing is remembered between batches: the place in the stream is the number of images shown, so a resumed run reads
+exactly what an uninterrupted one would have read, on any number of processes. Shapes: B batch, H, W sides, A
+attributes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from limner.data.packed import PackedFaces
+from limner.randomness import stream
+
+
+class Batch(NamedTuple):
+    """Pictures in [-1, 1] (B x 3 x H x W, channels last in memory) and their attributes (B x A, 0 or 1)."""
+
+    x_BCHW: Tensor
+    y_BA: Tensor
+
+
+class Batches:
+    """The training pictures, shuffled anew in every epoch by `seed`; each mirrored or not by chance where `flip`."""
+
+    def __init__(self, faces: PackedFaces, seed: int, flip: bool, device: torch.device) -> None:
+        self.faces, self.seed, self.flip, self.device = faces, seed, flip, device
+        self.rows = faces.rows("train")
+        self._order = (-1, self.rows)
+
+    def at(self, images: int, count: int, rank: int = 0, world: int = 1) -> Batch:
+        """The `count` pictures that follow after `images` shown; of those, every `world`-th from `rank` on."""
+        epochs, places = np.divmod(np.arange(images, images + count), len(self.rows))
+        rows = np.concatenate([self._epoch(epoch)[places[epochs == epoch]] for epoch in np.unique(epochs).tolist()])
+        mirrored = (stream(self.seed, "flip", images).random(count) < 0.5 * self.flip)[rank::world]
+        rows = rows[rank::world]
+        images_BHWC = self.faces.images_NHWC[rows]
+        images_BHWC[mirrored] = images_BHWC[mirrored][:, :, ::-1]
+        return Batch(self.to_network(images_BHWC), self._to_device(self.faces.attributes_NA[rows]).float())
+
+    def to_network(self, images_BHWC: NDArray[np.uint8]) -> Tensor:
+        """uint8 B x H x W x 3 -> float B x 3 x H x W in [-1, 1] on the device, normalised there."""
+        return self._to_device(images_BHWC).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+    def _to_device(self, array: NDArray[np.uint8]) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+    def _epoch(self, epoch: int) -> NDArray[np.int64]:
+        if self._order[0] != epoch:
+            self._order = (epoch, stream(self.seed, "order", epoch).permutation(self.rows))
+        return self._order[1]

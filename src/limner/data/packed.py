@@ -1,0 +1,205 @@
+"""PackedFaces: a prepared data set, a folder of plain files that a person can open and a training can memory-map."""
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from limner.errors import UserError
+
+INFO, IMAGES, ATTRIBUTES, INDEX = "dataset.json", "images.npy", "attributes.npy", "index.csv"
+REJECTS, PREVIEW, FREQUENCIES = "rejects.csv", "preview.png", "frequencies.png"
+FILES = frozenset({INFO, IMAGES, ATTRIBUTES, INDEX, REJECTS, PREVIEW, FREQUENCIES})
+INDEX_HEADER = ["row", "file", "split", "identity"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceInfo(_Record):
+    kind: Literal["celeba", "folder", "synthetic"]
+    name: str
+    licence: str
+
+
+class CropInfo(_Record):
+    preset: str
+    box: tuple[int, int, int, int] | None
+    """Left, top, right, bottom; `None` where it depends on the picture."""
+
+
+class Counts(_Record):
+    found: int
+    left_out: int
+    """By `keep`."""
+    rejected: int
+    pictures: int
+    splits: dict[str, int]
+
+
+class DatasetInfo(_Record):
+    """dataset.json: where the pictures come from, what was done to them, and the hash of what came out."""
+
+    format: Literal["limner packed faces"] = "limner packed faces"
+    format_version: Literal[1] = 1
+    limner_version: str
+    source: SourceInfo
+    size: int = Field(ge=16, le=512)
+    crop: CropInfo | None
+    resize_filter: str | None
+    counts: Counts
+    attribute_names: tuple[str, ...]
+    keep: float
+    heldout: int | None
+    """As asked for; `None`: the source's own partition, or a share."""
+    seed: int
+    content_hash: str
+
+
+class ContentHash:
+    """sha256 of what a training sees: pixels, attributes, splits. File names and the kind of source leave no trace."""
+
+    def __init__(self, size: int) -> None:
+        self._hash = hashlib.sha256(f"limner packed faces 1, {size} x {size} x 3\n".encode())
+
+    def add_images(self, pixels: bytes) -> None:
+        """The next pictures, in the order of the rows."""
+        self._hash.update(pixels)
+
+    def finish(self, attributes_NA: NDArray[np.uint8], names: Iterable[str], splits: Iterable[str]) -> str:
+        self._hash.update(json.dumps([*names]).encode())
+        self._hash.update(attributes_NA.tobytes())
+        self._hash.update("\n".join(splits).encode())
+        return self._hash.hexdigest()
+
+
+@dataclass(frozen=True)
+class PackedFaces:
+    """A prepared data set; N pictures of `size` x `size`, A attributes each."""
+
+    path: Path
+    info: DatasetInfo
+    images_NHWC: NDArray[np.uint8]
+    """0 to 255, memory-mapped, read-only."""
+    attributes_NA: NDArray[np.uint8]
+    """0 or 1."""
+    splits: NDArray[np.str_]
+    """Name of each picture's split."""
+    files: list[str]
+    """Name of each picture's file in the source."""
+
+    @classmethod
+    def open(cls, path: str | Path, verify: bool = False) -> Self:
+        """Open the folder that `limner prepare` made; `verify` also recomputes the hash of its content.
+
+        Raises:
+            UserError: the folder is not one, or its files do not fit each other.
+        """
+        path = Path(path)
+        info = read_info(path)
+        images_NHWC = _load_array(path / IMAGES, mmap=True)
+        attributes_NA = _load_array(path / ATTRIBUTES, mmap=False)
+        files, splits = _read_index(path / INDEX)
+
+        count = info.counts.pictures
+        expected = {
+            IMAGES: (images_NHWC.shape, (count, info.size, info.size, 3)),
+            ATTRIBUTES: (attributes_NA.shape, (count, len(info.attribute_names))),
+            INDEX: ((len(files),), (count,)),
+        }
+        for file, (found, wanted) in expected.items():
+            if found != wanted:
+                raise UserError(f"{path / file} holds {found} where {INFO} says {wanted}: prepare the data again")
+        if Counter(splits) != Counter(info.counts.splits):
+            raise UserError(f"{path / INDEX} has other splits than {INFO}: prepare the data again")
+        faces = cls(path, info, images_NHWC, attributes_NA, np.array(splits), files)
+        if verify and faces._content_hash() != info.content_hash:
+            raise UserError(f"{path} was changed or damaged: its content has another hash; prepare the data again")
+        return faces
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def size(self) -> int:
+        """Width and height in pixels."""
+        return self.info.size
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        return self.info.attribute_names
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Rows of a split by its name; `heldout` means every row that is not for training.
+
+        Raises:
+            UserError: there is no such split.
+        """
+        chosen = self.splits != "train" if split == "heldout" else self.splits == split
+        if not chosen.any():
+            there = ", ".join(self.info.counts.splits)
+            raise UserError(f"{self.path} has no pictures in the split {split!r}: its splits are {there}")
+        return np.flatnonzero(chosen)
+
+    def _content_hash(self) -> str:
+        content = ContentHash(self.size)
+        for start in range(0, len(self), 1024):
+            content.add_images(self.images_NHWC[start : start + 1024].tobytes())
+        return content.finish(self.attributes_NA, self.attribute_names, self.splits.tolist())
+
+
+def read_info(path: Path) -> DatasetInfo:
+    """dataset.json of the folder `path`; `UserError` where that is no PackedFaces that we can read."""
+    file = path / INFO
+    if not file.is_file():
+        raise UserError(f"{path} is not a prepared data set (it has no {INFO}): make one with limner prepare")
+    try:
+        return DatasetInfo.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise UserError(f"{file} cannot be used, {where}: {first['msg']}; prepare the data again") from error
+
+
+def write_rows(file: Path, header: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
+    """A CSV in UTF-8; bytes in a file name that are no text are written as escapes."""
+    with file.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _load_array(file: Path, mmap: bool) -> NDArray[np.uint8]:
+    try:
+        array: NDArray[np.uint8] = np.load(file, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"{file} is missing or damaged ({' '.join(str(error).split())}): prepare the data again"
+        ) from error
+    if array.dtype != np.uint8:
+        raise UserError(f"{file} holds {array.dtype}, not uint8: prepare the data again")
+    return array
+
+
+def _read_index(file: Path) -> tuple[list[str], list[str]]:
+    """Files and splits, by row."""
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            rows = csv.reader(lines)
+            if next(rows, None) != INDEX_HEADER:
+                raise ValueError(f"its header is not {','.join(INDEX_HEADER)}")
+            files_and_splits = [(file, split) for _, file, split, _ in rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{file} is missing or damaged ({' '.join(str(error).split())}): prepare the data again"
+        ) from error
+    return [file for file, _ in files_and_splits], [split for _, split in files_and_splits]

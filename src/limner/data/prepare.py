@@ -1,0 +1,428 @@
+"""`limner prepare`: pictures from any source become PackedFaces, decoded once by all cores, the same for any number.
+
+The pictures to use are chosen in the sorted order of their names. Workers turn chunks of them into pixels; one writer
+takes the chunks in that order, drops what was rejected, and appends to images.npy while it hashes. So memory does not
+grow with the data set, and neither the number of workers nor their speed can be seen in the result.
+"""
+
+import os
+import re
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from limner import __version__
+from limner.data.attributes import CELEBA_ATTRIBUTES
+from limner.data.celeba import open_celeba
+from limner.data.crops import ALIGNED_SIZE, RESIZE_FILTER, find_crop
+from limner.data.folder import HIDDEN, Labels, open_folder, shown
+from limner.data.packed import (
+    ATTRIBUTES,
+    FILES,
+    FREQUENCIES,
+    IMAGES,
+    INDEX,
+    INDEX_HEADER,
+    INFO,
+    PREVIEW,
+    REJECTS,
+    ContentHash,
+    Counts,
+    CropInfo,
+    DatasetInfo,
+    PackedFaces,
+    SourceInfo,
+    read_info,
+    write_rows,
+)
+from limner.data.workers import Decode, Draw, Load, Picture, load_in_order
+from limner.errors import UserError
+from limner.progress import progress_bar
+
+MAX_SYNTHETIC = 10_000_000
+MAX_DEFAULT_HELDOUT = 20_000
+PREVIEW_COLUMNS, PREVIEW_ROWS = 10, 6
+
+
+@contextmanager
+def _os_errors_in_one_line() -> Iterator[None]:
+    """No space, no permission, a name too long: the user can mend these, and needs no traceback for it."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{shown(error.filename)}: " if error.filename else ""
+        raise UserError(f"the pictures cannot be prepared: {where}{error.strerror or error}") from error
+
+
+@_os_errors_in_one_line()
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    *,
+    size: int = 64,
+    crop: str | None = None,
+    keep: float = 1.0,
+    heldout: int | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    labels: str | Path | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> PackedFaces:
+    """Turn a source of face pictures into a PackedFaces folder.
+
+    Args:
+        source: CelebA as distributed (folder or zip), any folder or zip of pictures, or `synthetic:N`.
+        out: the folder to make. It appears when it is complete, or not at all.
+        size: width and height in pixels, 16 to 512.
+        crop: name of a preset in `crops.CROPS`; by default `report004` for CelebA and `square` for other pictures.
+        keep: probability with which each picture is used, by chance from `seed`.
+        heldout: hold out this many random pictures, whole persons where identities are known; by default the source's
+            own partition, and where it has none, a tenth.
+        seed: for what is random: `keep`, `heldout` and synthetic faces.
+        workers: how many pictures are decoded at a time; by default one per core.
+        labels: CSV of labels for a folder or zip; by default the one `labels.csv` in it, if any.
+        force: replace `out` if it is a PackedFaces.
+        quiet: no progress bar.
+
+    Raises:
+        UserError: an argument or the source is wrong, or no picture is left. Single bad pictures never raise: they
+            are listed with their reason in rejects.csv.
+    """
+    _check_numbers(size, keep, heldout, seed, workers)
+    target = _check_target(Path(out), source, force)
+    work = _open(str(source), crop, size, seed, labels)
+
+    known_bad = work.rejects
+    rejects = {name: reason for name, reason in known_bad.items() if name not in work.files}
+    found = len(work.files) + len(rejects)
+    keeps_N = np.random.default_rng([seed, 0]).random(len(work.files)) < keep
+    chosen = [file for file, keeps in zip(work.files, keeps_N, strict=True) if keeps]
+    rejects |= {file: known_bad[file] for file in chosen if file in known_bad}
+    todo = [file for file in chosen if file not in known_bad]
+    if todo:
+        _check_heldout(heldout, len(todo))
+    if len(todo) * size * size * 3 > shutil.disk_usage(target.parent).free:
+        raise UserError(f"{shown(target.parent)} has too little space for {len(todo):,} pictures of {size} x {size}")
+    if work.labels.attribute_names:
+        # The plot's library takes as long to load as a thousand pictures, so it loads meanwhile.
+        Thread(target=import_module, args=("matplotlib.backends.backend_agg",)).start()
+
+    with _made_whole(target) as folder:
+        content = ContentHash(size)
+        with progress_bar("prepare", len(todo), "pictures", quiet) as advance:
+            loaded = load_in_order(work.load, [work.files[file] for file in todo], workers or _cores())
+            told = _write_images(folder / IMAGES, size, todo, loaded, content, rejects, advance)
+        files = list(told)
+        if not files:
+            raise UserError(_nothing_left(source, found, rejects))
+        _check_heldout(heldout, len(files))
+        splits = _splits(files, work.labels, heldout, seed)
+        names = work.labels.attribute_names
+        attributes = b"".join(given or work.labels.attributes.get(file, b"") for file, given in told.items())
+        attributes_NA = np.frombuffer(attributes, np.uint8).reshape(len(files), len(names))
+        info = DatasetInfo(
+            limner_version=__version__,
+            source=work.info,
+            size=size,
+            crop=work.crop,
+            resize_filter=RESIZE_FILTER.name.lower() if work.crop else None,
+            counts=Counts(
+                found=found,
+                left_out=len(work.files) - len(chosen),
+                rejected=len(rejects),
+                pictures=len(files),
+                splits=dict(sorted(Counter(splits).items())),
+            ),
+            attribute_names=names,
+            keep=keep,
+            heldout=heldout,
+            seed=seed,
+            content_hash=content.finish(attributes_NA, names, splits),
+        )
+        np.save(folder / ATTRIBUTES, attributes_NA)
+        identities = (work.labels.identities.get(file, "") for file in files)
+        write_rows(folder / INDEX, INDEX_HEADER, zip(range(len(files)), files, splits, identities, strict=True))
+        write_rows(folder / REJECTS, ["file", "reason"], sorted(rejects.items()))
+        (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        _draw_preview(folder)
+        if names:
+            _draw_frequencies(folder / FREQUENCIES, names, attributes_NA, np.array(splits) == "train")
+    return PackedFaces.open(target)
+
+
+# --- what is asked for ------------------------------------------------------------------------------------------------
+
+
+def _check_numbers(size: int, keep: float, heldout: int | None, seed: int, workers: int | None) -> None:
+    if not 16 <= size <= 512:
+        raise UserError(f"size {size} is out of range: pictures are 16 to 512 pixels wide")
+    if not 0 < keep <= 1:
+        raise UserError(f"keep {keep} is no probability: give more than 0 and at most 1")
+    if heldout is not None and heldout < 0:
+        raise UserError(f"heldout {heldout} is negative: give how many pictures to hold out")
+    if seed < 0:
+        raise UserError(f"seed {seed} is negative: give 0 or more")
+    if workers is not None and not 1 <= workers <= 256:
+        raise UserError(f"workers {workers} is out of range: give 1 to 256")
+
+
+def _check_target(out: Path, source: str | Path, force: bool) -> Path:
+    """The folder to make, with every link resolved; `UserError` where it must not be made or replaced."""
+    target = out.expanduser().resolve()
+    if not target.parent.is_dir():
+        raise UserError(f"{shown(target.parent)} is no folder to make {shown(target.name)} in: make it first")
+    origin = Path(source).resolve()
+    if target.is_relative_to(origin) or origin.is_relative_to(target):
+        raise UserError(f"{shown(out)} and the source {shown(source)} lie in each other: choose a place apart from it")
+    if not target.exists():
+        return target
+    if not target.is_dir():
+        raise UserError(f"{shown(out)} is a file: choose another name")
+    if not force:
+        raise UserError(f"{shown(out)} exists: use --force to replace it, or choose another name")
+    there = {entry.name for entry in target.iterdir()} - {".DS_Store", *HIDDEN}
+    if there:
+        read_info(target)
+    if strangers := sorted(there - FILES):
+        raise UserError(f"{shown(out)} holds {shown(strangers[0])}, which --force would delete: move it away first")
+    return target
+
+
+def _check_heldout(heldout: int | None, pictures: int) -> None:
+    if heldout is not None and heldout >= pictures:
+        raise UserError(f"heldout {heldout:,} leaves nothing for training: there are {pictures:,} pictures to use")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# --- the source -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Work:
+    """A source and how to load it, whatever its kind."""
+
+    info: SourceInfo
+    crop: CropInfo | None
+    files: Mapping[str, str]
+    """Name in index.csv -> name to load, in the order of the rows."""
+    load: Load
+    labels: Labels
+    rejects: Mapping[str, str]
+
+
+def _open(source: str, crop_name: str | None, size: int, seed: int, labels: str | Path | None) -> Work:
+    if source.startswith("synthetic:"):
+        if crop_name or labels:
+            raise UserError(f"{'crop' if crop_name else 'labels'} has no meaning for synthetic faces: leave it out")
+        return _open_synthetic(source, size, seed)
+    path = Path(source).expanduser()
+    opened = None
+    if labels is None:
+        opened = open_celeba(path) if path.exists() else None
+    opened = opened or open_folder(path, Path(labels) if labels else None)
+    name = crop_name or opened.default_crop
+    crop = find_crop(name, size)
+    return Work(
+        SourceInfo(kind=opened.kind, name=shown(path.resolve().name), licence=opened.licence),
+        CropInfo(preset=name, box=crop.box(*ALIGNED_SIZE) if crop.side else None),
+        opened.files,
+        # CelebA itself has some pictures twice. Published numbers are on all of them, so there they stay.
+        Decode(opened.pictures, crop, size, with_digest=opened.kind != "celeba"),
+        opened.labels,
+        opened.pictures.rejects | opened.rejects,
+    )
+
+
+def _open_synthetic(source: str, size: int, seed: int) -> Work:
+    number = source.removeprefix("synthetic:")
+    if not re.fullmatch("[0-9]{1,8}", number) or not 1 <= int(number) <= MAX_SYNTHETIC:
+        raise UserError(f"{shown(source)} is no source: synthetic:N draws N faces, N from 1 to {MAX_SYNTHETIC:,}")
+    return Work(
+        SourceInfo(kind="synthetic", name=source, licence="drawn by Limner: no real person, free for any use"),
+        None,
+        {f"{index:08d}": str(index) for index in range(int(number))},
+        Draw(seed, size),
+        Labels(CELEBA_ATTRIBUTES),
+        {},
+    )
+
+
+# --- choosing and writing ---------------------------------------------------------------------------------------------
+
+
+def _splits(files: Sequence[str], labels: Labels, heldout: int | None, seed: int) -> list[str]:
+    """The name of each picture's split."""
+    if heldout is None and labels.splits:
+        splits = [labels.splits[file] for file in files]
+        if "train" not in splits:
+            raise UserError("no picture is in the source's split 'train': use --heldout N to choose by chance")
+        return splits
+    asked = heldout is not None
+    if heldout is None:
+        heldout = min(max(1, round(len(files) / 10)), MAX_DEFAULT_HELDOUT, len(files) - 1)
+    persons: dict[str, list[int]] = {}
+    for row, file in enumerate(files):
+        persons.setdefault(labels.identities.get(file) or f"nobody known, {row}", []).append(row)
+    rows = _choose_rows(list(persons.values()), heldout, np.random.default_rng([seed, 1]))
+    if asked and heldout and not rows:
+        raise UserError(
+            f"heldout {heldout:,} is too few: whole persons are held out, and every person has more pictures"
+        )
+    splits = ["train"] * len(files)
+    for row in rows:
+        splits[row] = "heldout"
+    return splits
+
+
+def _choose_rows(persons: list[list[int]], count: int, random: np.random.Generator) -> list[int]:
+    """The rows of random persons, `count` rows in all or the nearest number below that whole persons make.
+
+    Persons come in random order until some of those seen make exactly `count`: `last[n]` is the person who first made
+    n possible, together with earlier ones, so following it back from `count` names them.
+    """
+    order = random.permutation(len(persons))
+    last = np.full(count + 1, -1)
+    reached = np.zeros(count + 1, bool)
+    reached[0] = True
+    for person in order:
+        rows = len(persons[person])
+        if reached[count]:
+            break
+        new = np.zeros_like(reached)
+        new[rows:] = reached[: max(0, count + 1 - rows)]
+        new &= ~reached
+        last[new] = person
+        reached |= new
+    total = int(np.flatnonzero(reached)[-1])
+    chosen: list[int] = []
+    while total:
+        chosen += persons[last[total]]
+        total -= len(persons[last[total]])
+    return chosen
+
+
+def _write_images(
+    path: Path,
+    size: int,
+    todo: Sequence[str],
+    loaded: Generator[list[Picture | str], None, None],
+    content: ContentHash,
+    rejects: dict[str, str],
+    advance: Callable[[int], None],
+) -> dict[str, bytes | None]:
+    """Append the pictures to the .npy file `path` as they come, add them to `content` and the others to `rejects`.
+
+    Returns what each picture's loading told of its attributes, by its file.
+    """
+    attributes: dict[str, bytes | None] = {}
+    first_with: dict[bytes, str] = {}
+    files = iter(todo)
+    with path.open("wb") as out, closing(loaded):
+        _write_header(out, (0, size, size, 3))
+        for chunk in loaded:
+            for file, result in zip(islice(files, len(chunk)), chunk, strict=True):
+                if isinstance(result, str):
+                    rejects[file] = result
+                elif result.digest and (same := first_with.setdefault(result.digest, file)) is not file:
+                    rejects[file] = f"duplicate of {same}"
+                else:
+                    out.write(result.pixels)
+                    content.add_images(result.pixels)
+                    attributes[file] = result.attributes
+            advance(len(chunk))
+        _write_header(out, (len(attributes), size, size, 3))
+    return attributes
+
+
+def _write_header(out: IO[bytes], shape: tuple[int, ...]) -> None:
+    """Numpy pads the header to the same length for any number of pictures, so it can be filled in last."""
+    out.seek(0)
+    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+@contextmanager
+def _made_whole(target: Path) -> Iterator[Path]:
+    """A folder beside `target` to write into, which takes its place at the end, or is gone if anything went wrong."""
+    suffix = secrets.token_hex(4)
+    folder = target.with_name(f".{target.name}.partial-{suffix}")
+    replaced = target.with_name(f".{target.name}.replaced-{suffix}")
+    folder.mkdir()
+    try:
+        yield folder
+        if target.exists():
+            target.rename(replaced)
+        try:
+            folder.rename(target)
+        except BaseException:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _nothing_left(source: str | Path, found: int, rejects: dict[str, str]) -> str:
+    if not found:
+        return f"{shown(source)} holds no files: give a folder or zip with pictures"
+    if not rejects:
+        return f"keep left out every one of the {found:,} pictures of {shown(source)}: raise it"
+    kinds = Counter(reason.partition(":")[0] for reason in rejects.values())
+    kind, count = kinds.most_common(1)[0]
+    example = next(name for name, reason in rejects.items() if reason.partition(":")[0] == kind)
+    return (
+        f"no picture of {shown(source)} can be used: {count:,} of {len(rejects):,} are rejected as"
+        f" '{kind}', for example {shown(example)} ({shown(rejects[example])})"
+    )
+
+
+def _draw_preview(folder: Path) -> None:
+    """A contact sheet of pictures spread evenly over the data set."""
+    images_NHWC = np.load(folder / IMAGES, mmap_mode="r")
+    count = min(len(images_NHWC), PREVIEW_COLUMNS * PREVIEW_ROWS)
+    rows = np.linspace(0, len(images_NHWC) - 1, count).round().astype(int)
+    pitch = images_NHWC.shape[1] + 2
+    columns = min(count, PREVIEW_COLUMNS)
+    sheet = Image.new("RGB", (columns * pitch + 2, -(-count // columns) * pitch + 2), "white")
+    for place, row in enumerate(rows):
+        sheet.paste(Image.fromarray(images_NHWC[row]), (place % columns * pitch + 2, place // columns * pitch + 2))
+    sheet.save(folder / PREVIEW)
+
+
+def _draw_frequencies(
+    file: Path, names: Sequence[str], attributes_NA: NDArray[np.uint8], is_train_N: NDArray[np.bool_]
+) -> None:
+    """How often each attribute occurs among the pictures for training and among the others."""
+    from matplotlib.figure import Figure
+
+    order = np.argsort(attributes_NA.mean(axis=0), kind="stable")
+    height = 1.2 + 0.22 * len(names)  # inches: 0.6 above and below the bars
+    figure = Figure(figsize=(8, height))
+    axes = figure.add_axes((0.25, 0.6 / height, 0.72, 1 - 1.2 / height))
+    for label, chosen_N, shift in (("train", is_train_N, 0.2), ("held out", ~is_train_N, -0.2)):
+        if chosen_N.any():
+            percent_A = attributes_NA[chosen_N].mean(axis=0)[order] * 100
+            axes.barh(np.arange(len(names)) + shift, percent_A, 0.4, label=f"{label} ({chosen_N.sum():,} pictures)")
+    axes.set_yticks(np.arange(len(names)), [shown(names[i]).replace("_", " ").replace("$", r"\$") for i in order])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlabel("percent of the pictures")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower right")
+    figure.savefig(file, dpi=100)

@@ -1,0 +1,63 @@
+"""`limner demo`: the main job from nothing to faces, on pictures that Limner draws itself."""
+
+import time
+from pathlib import Path
+
+from limner.errors import UserError
+from limner.progress import console
+
+# Enough faces to be varied, few enough to be drawn in seconds; a small network that gets somewhere in two minutes.
+FACES = 4096
+RECIPE = "demo"
+SIZE = 32
+
+
+def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
+    """Draw faces, train recipe `demo` on them for `minutes`, draw new ones and write the report, all below `out`.
+
+    Raises UserError where `out` holds something else, or holds a demo and `force` is not given.
+    """
+    out = Path(out)
+    data, run, faces = out / "data", out / "run", out / "faces.png"
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: name another folder.")
+    if not force and any(path.exists() for path in (data, run, faces)):
+        raise UserError(f"There is a demo in {out} already: name another folder, or replace it with --force.")
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+
+    from limner.data.prepare import prepare
+
+    _say(f"1. Drawing {FACES:,} faces of {SIZE} x {SIZE} with their attributes")
+    packed = prepare(f"synthetic:{FACES}", data, size=SIZE, force=force)
+
+    from limner.training.session import train
+
+    _say(f"\n2. Training recipe {RECIPE} on them for {minutes:g} minutes (Ctrl-C saves and stops)")
+    train(RECIPE, packed, run, minutes=minutes, force=force)
+
+    from limner.sampling import sample
+
+    _say("\n3. Drawing new faces")
+    sample(run, faces, count=64, force=force)
+
+    _say(
+        f"""
+Done in {time.monotonic() - started:.0f} s. Look at
+  {data / "preview.png"}   the faces it learnt from
+  {faces}          faces that it made up
+  {run / "report.html"}     how it learnt, as a page with a slider
+
+What next?
+  limner train --resume {run} --minutes {minutes + 10:g}     the same for ten minutes more
+  limner recipes                                  what else there is
+With the real CelebA (img_align_celeba.zip and its .txt or .csv files in a folder):
+  limner prepare CELEBA_FOLDER celeba64
+  limner train dcgan-ttur --data celeba64 --out runs/first --minutes 60
+  limner sample runs/first --out faces.png"""
+    )
+    return out
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,15 @@
+"""The one exception that means "the user can mend this"."""
+
+
+class UserError(Exception):
+    """Something the user gave is wrong. The message is one line: what is wrong, where, and how to mend it.
+
+    The command line prints the message without a traceback and leaves with exit status 2.
+    """
+
+
+class Interrupted(Exception):
+    """A training was asked to stop and did, its state saved; the message is the command that goes on with it.
+
+    The command line leaves with exit status 130.
+    """

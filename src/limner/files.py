@@ -1,0 +1,66 @@
+"""Writing so that a reader never sees half a file: beside, synced, then renamed."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write `content` to `path` in one step: whoever reads it sees the old file or the new one."""
+    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill the yielded empty folder; on leaving, it is synced and takes the place of `path`. On an error it is gone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    beside.mkdir()
+    try:
+        yield beside
+        for file in [*beside.iterdir(), beside]:
+            _sync(file)
+        if path.exists():
+            retired = path.with_name(f".{path.name}.{uuid4().hex[:8]}.retired")
+            path.rename(retired)
+            beside.rename(path)
+            shutil.rmtree(retired)
+        else:
+            beside.rename(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written in `folder`."""
+    for leftover in [*folder.glob(".*.partial"), *folder.glob(".*.retired")]:
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows cannot open a folder to sync it
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

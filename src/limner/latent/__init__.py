@@ -1,0 +1,1 @@
+"""The space that pictures are made from: drawing latents."""

@@ -1,0 +1,128 @@
+"""Layers that the networks share.
+
+Shapes: B batch, C channels, H height, W width; P a window's place, K kernel side. On the CPU, strided convolutions with
+many channels run as one matrix product over gathered windows ("im2col"): oneDNN's own kernels for them reach a small
+part of the machine's speed where a picture has few places and many channels, the backward pass above all.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Below this many channels in times channels out the gathering costs more than the product saves.
+GEMM_MIN_CHANNELS = 128 * 128
+
+
+def gather_windows(x_BHWC: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """Every window of `kernel` x `kernel` as one row: B x H x W x C -> (B * places) x (kernel * kernel * C)."""
+    x_BHWC = F.pad(x_BHWC, (0, 0, padding, padding, padding, padding))
+    windows = x_BHWC.unfold(1, kernel, stride).unfold(2, kernel, stride)  # B, rows, columns, C, kernel, kernel
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, kernel * kernel * x_BHWC.shape[3])
+
+
+def scatter_windows(
+    windows_PK: Tensor, shape_BHWC: tuple[int, int, int, int], kernel: int, stride: int, padding: int
+) -> Tensor:
+    """The adjoint of `gather_windows`: add every window's values back to the places they came from."""
+    B, H, W, C = shape_BHWC
+    rows, columns = _places(H, kernel, stride, padding), _places(W, kernel, stride, padding)
+    windows = windows_PK.view(B, rows, columns, kernel, kernel, C)
+    x_BHWC = windows.new_zeros(shape_BHWC)
+    for i in range(kernel):
+        from_rows, to_rows = _overlap(i, rows, H, stride, padding)
+        for j in range(kernel):
+            from_columns, to_columns = _overlap(j, columns, W, stride, padding)
+            x_BHWC[:, to_rows, to_columns].add_(windows[:, from_rows, from_columns, i, j])
+    return x_BHWC
+
+
+def _places(side: int, kernel: int, stride: int, padding: int) -> int:
+    return (side + 2 * padding - kernel) // stride + 1
+
+
+def _overlap(tap: int, places: int, side: int, stride: int, padding: int) -> tuple[slice, slice]:
+    """Which places of a window's `tap` fall inside the picture, and on which of its `side` pixels."""
+    first = max(0, -((tap - padding) // stride))
+    last = min(places - 1, (side - 1 + padding - tap) // stride)
+    start = first * stride + tap - padding
+    return slice(first, last + 1), slice(start, start + (last - first) * stride + 1, stride)
+
+
+class GatherWindows(torch.autograd.Function):
+    """`gather_windows` whose gradient is `ScatterWindows`, and so twice differentiable (gradient penalties)."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BHWC: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+        ctx.settings = (tuple(x_BHWC.shape), kernel, stride, padding)
+        return gather_windows(x_BHWC, kernel, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return ScatterWindows.apply(gradients[0], *ctx.settings), None, None, None  # type: ignore[no-untyped-call]
+
+
+class ScatterWindows(torch.autograd.Function):
+    """`scatter_windows` whose gradient is `GatherWindows`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, windows_PK: Tensor, shape_BHWC: tuple[int, int, int, int], kernel: int, stride: int, padding: int
+    ) -> Tensor:
+        ctx.settings = (kernel, stride, padding)
+        return scatter_windows(windows_PK, shape_BHWC, kernel, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return GatherWindows.apply(gradients[0], *ctx.settings), None, None, None, None  # type: ignore[no-untyped-call]
+
+
+class Conv2d(nn.Conv2d):
+    """`torch.nn.Conv2d` in every respect; strided ones run as a matrix product on the CPU (see the module's text)."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B x C_in x H x W -> B x C_out x H' x W'."""
+        if not _as_product(self, x_BCHW):
+            return super().forward(x_BCHW)
+        kernel, stride, padding = self.kernel_size[0], self.stride[0], _padding(self)
+        B, _, H, W = x_BCHW.shape
+        windows_PK = GatherWindows.apply(x_BCHW.permute(0, 2, 3, 1), kernel, stride, padding)  # type: ignore[no-untyped-call]
+        y_PC = F.linear(windows_PK, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
+        rows, columns = _places(H, kernel, stride, padding), _places(W, kernel, stride, padding)
+        return y_PC.view(B, rows, columns, -1).permute(0, 3, 1, 2)
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """`torch.nn.ConvTranspose2d` in every respect; runs as a matrix product on the CPU (see the module's text)."""
+
+    def forward(self, x_BCHW: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """B x C_in x H x W -> B x C_out x H' x W'."""
+        if output_size is not None or not _as_product(self, x_BCHW):
+            return super().forward(x_BCHW, output_size)
+        kernel, stride, padding = self.kernel_size[0], self.stride[0], _padding(self)
+        B, C, H, W = x_BCHW.shape
+        height, width = (stride * (side - 1) + kernel - 2 * padding for side in (H, W))
+        windows_PK = x_BCHW.permute(0, 2, 3, 1).reshape(-1, C) @ self.weight.permute(0, 2, 3, 1).flatten(1)
+        y_BHWC = ScatterWindows.apply(  # type: ignore[no-untyped-call]
+            windows_PK, (B, height, width, self.out_channels), kernel, stride, padding
+        )
+        if self.bias is not None:
+            y_BHWC = y_BHWC + self.bias
+        return y_BHWC.permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+
+def _as_product(layer: nn.Conv2d | nn.ConvTranspose2d, x_BCHW: Tensor) -> bool:
+    return (
+        x_BCHW.device.type == "cpu"
+        and layer.kernel_size == (4, 4)
+        and layer.dilation == (1, 1)
+        and layer.groups == 1
+        and layer.padding_mode == "zeros"
+        and layer.padding != "same"
+        and layer.in_channels * layer.out_channels >= GEMM_MIN_CHANNELS
+    )
+
+
+def _padding(layer: nn.Conv2d | nn.ConvTranspose2d) -> int:
+    return int(layer.padding[0])

@@ -1,0 +1,9 @@
+"""What every network's settings share."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class NetworkSettings(BaseModel):
+    """The settings of one network. Each subclass adds `network`, its name in `limner.networks`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

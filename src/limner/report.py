@@ -1,0 +1,373 @@
+"""The run report: one self-contained HTML page that shows a training, and the picture grids in it.
+
+Python reads the run folder, thins the log out and re-encodes the sample grids; `assets/report.html` holds the style and
+the script that draw it all from one block of JSON. The page asks the network for nothing, and its content security
+policy forbids everything but its own script and style, so it can be mailed about or kept for years.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import shlex
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from limner.errors import UserError
+
+Row = dict[str, Any]
+
+PICTURES = 24  # at most this many sample grids in a report
+PICTURE_BYTES = 3_500_000  # and about this many bytes of them (a third more in base64)
+LARGEST_SIDE = 2048  # pixels; a larger grid is reduced
+POINTS = 1000  # log lines kept per chart
+SEGMENTS = 400  # stretches of the verdict band
+
+AXES = ("images", "seconds", "step")
+
+
+def face_grid(images_NHWC: NDArray[np.uint8], columns: int | None = None, padding: int = 2) -> Image.Image:
+    """Lay N pictures out row by row, with `padding` white pixels between them (none around).
+
+    Args:
+        images_NHWC: uint8, N x H x W x 3, N >= 1.
+        columns: pictures in a row; by default as nearly square as it goes, rather wide than tall.
+        padding: pixels between two pictures.
+
+    Raises:
+        ValueError: the array is not N x H x W x 3 uint8 with at least one picture.
+    """
+    if images_NHWC.ndim != 4 or images_NHWC.shape[3] != 3 or images_NHWC.dtype != np.uint8 or not len(images_NHWC):
+        raise ValueError(
+            f"face_grid wants N x H x W x 3 uint8 with N >= 1, not {images_NHWC.shape} {images_NHWC.dtype}"
+        )
+    N, H, W, _ = images_NHWC.shape
+    columns = min(N, columns or math.ceil(math.sqrt(N)))
+    rows = math.ceil(N / columns)
+    cells = np.full((rows * columns, H + padding, W + padding, 3), 255, np.uint8)
+    cells[:N, :H, :W] = images_NHWC
+    sheet = cells.reshape(rows, columns, H + padding, W + padding, 3).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * (H + padding), columns * (W + padding), 3)
+    return Image.fromarray(sheet[: sheet.shape[0] - padding, : sheet.shape[1] - padding])
+
+
+def read_log(run: Path) -> list[Row]:
+    """The events of `run/log.jsonl`, oldest first; none where there is no log yet.
+
+    A line that is no whole JSON object is left out: a killed run leaves half a last line, and a resumed one writes on
+    after it. `NaN` and `Infinity` come back as the floats they are.
+    """
+    try:
+        text = (run / "log.jsonl").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    rows = []
+    for line in text.split("\n"):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def write_report(run: Path) -> Path:
+    """Write `run/report.html` from what the run folder holds so far, and return its path.
+
+    The sheet of real pictures, `samples/real.png`, stays out: a report may be passed on, the data set perhaps not.
+    The page appears in one piece (written beside, then renamed).
+
+    Raises:
+        UserError: `run` is no run folder, or its `run.json` cannot be read.
+    """
+    if not any((run / name).is_file() for name in ("run.json", "recipe.toml", "log.jsonl")):
+        raise UserError(
+            f"{run} is not a run (no run.json, recipe.toml or log.jsonl in it): give the folder of a training"
+        )
+    template = files("limner").joinpath("assets/report.html").read_text(encoding="utf-8")
+    page = template.replace("{{csp}}", _content_security_policy(template)).replace("{{data}}", _json(_contents(run)))
+    path, beside = run / "report.html", run / f".report.{os.getpid()}.tmp"
+    try:
+        beside.write_text(page, encoding="utf-8", newline="\n")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def _contents(run: Path) -> Row:
+    """Everything the page shows. Numbers stay numbers: the page's script puts them into words."""
+    recipe = run / "recipe.toml"
+    log = read_log(run)
+    rows = [row for row in log if row.get("event") == "log" and _is_finite(row.get("images"))]
+    newest = next((row for row in reversed(rows) if row.get("verdict")), {})
+    state = next((row for row in reversed(log) if row.get("event") in ("start", "resume", "log", "stop")), {})
+    stop = state if state.get("event") == "stop" else None
+    verdict = "diverged" if stop and stop.get("reason") == "diverged" else newest.get("verdict")
+    speeds = [row["images_per_second"] for row in rows if _is_finite(row.get("images_per_second"))]
+    return {
+        "name": run.resolve().name,
+        "info": _read_info(run / "run.json"),
+        "recipe": recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
+        "resume": f"limner train --resume {shlex.quote(str(run))}",
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "images": next((row["images"] for row in reversed(log) if _is_finite(row.get("images"))), None),
+        "seconds": next((row["seconds"] for row in reversed(log) if _is_finite(row.get("seconds"))), None),
+        "images_per_second": float(np.median(speeds)) if speeds else None,
+        "stop": stop,
+        "verdict": {"name": verdict, "remedy": newest.get("remedy")} if verdict else None,
+        "verdicts": _verdict_band(log),
+        "events": _events(log),
+        "charts": _charts(rows),
+        "pictures": _pictures(run / "samples", rows),
+    }
+
+
+def _read_info(path: Path) -> Row:
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): restore it, or delete it to report without it") from None
+    if not isinstance(info, dict):
+        raise UserError(f"{path} should hold a JSON object: restore it, or delete it to report without it")
+    return info
+
+
+def _events(log: list[Row]) -> list[Row]:
+    """All but the log lines, each with the images and seconds at which it happened, where they can be known."""
+    events, images, seconds = [], None, None
+    for row in log:
+        images = row["images"] if _is_finite(row.get("images")) else images
+        seconds = row["seconds"] if _is_finite(row.get("seconds")) else seconds
+        if row.get("event") != "log":
+            events.append({**row, "images": images, "seconds": seconds})
+        if row.get("event") == "rollback" and _is_finite(row.get("to_images")):
+            images = row["to_images"]
+    return events
+
+
+def _verdict_band(log: list[Row]) -> list[Row]:
+    """Stretches of one verdict: {verdict, images: [from, to], seconds: [from, to]}, in the order of the log.
+
+    A verdict holds from the log line before to its own. After a rollback or a resume the images may go back, so that a
+    later stretch lies on an earlier one.
+    """
+    stretches: list[Row] = []
+    images = seconds = 0.0
+    for row in log:
+        if row.get("event") == "log" and _is_finite(row.get("images")):
+            begin = {"images": min(images, row["images"]), "seconds": seconds}
+            images = row["images"]
+            seconds = max(seconds, row["seconds"]) if _is_finite(row.get("seconds")) else seconds
+            stretch = {
+                "verdict": str(row.get("verdict") or "starting"),
+                "images": [begin["images"], images],
+                "seconds": [begin["seconds"], seconds],
+            }
+            stretches.append(stretch)
+        else:
+            back = row.get("to_images", row.get("images"))
+            images = back if _is_finite(back) else images
+    stretches = _joined(stretches)
+    if len(stretches) > SEGMENTS:
+        step = math.ceil(len(stretches) / SEGMENTS)
+        stretches = _joined([_as_one(stretches[i : i + step]) for i in range(0, len(stretches), step)])
+    return stretches
+
+
+def _joined(stretches: list[Row]) -> list[Row]:
+    joined: list[Row] = []
+    for stretch in stretches:
+        last = joined[-1] if joined else None
+        if last and last["verdict"] == stretch["verdict"] and last["images"][1] == stretch["images"][0]:
+            joined[-1] = _as_one([last, stretch])
+        else:
+            joined.append(stretch)
+    return joined
+
+
+def _as_one(stretches: list[Row]) -> Row:
+    """One stretch for several: of the verdict that holds longest, unless one is `diverged`, which must not get lost."""
+    lengths: dict[str, float] = {}
+    for stretch in stretches:
+        begin, end = stretch["images"]
+        lengths[stretch["verdict"]] = lengths.get(stretch["verdict"], 0) + end - begin
+    return {
+        "verdict": "diverged" if "diverged" in lengths else max(lengths, key=lambda name: lengths[name]),
+        "images": [min(s["images"][0] for s in stretches), max(s["images"][1] for s in stretches)],
+        "seconds": [stretches[0]["seconds"][0], stretches[-1]["seconds"][1]],
+    }
+
+
+def _charts(rows: list[Row]) -> list[Row]:
+    """One chart per group of keys: `group/series`, or a bare key alone.
+
+    A chart has the x values that its series share, and for each series `at` (positions in them) and `values` (None: not
+    finite). A long log is thinned out to its extremes; then `means` has the mean around each value, for smoothing.
+    """
+    keys: dict[str, None] = {}  # in order of appearance
+    for row in rows:
+        for key, value in row.items():
+            if key not in keys and key not in AXES and _is_number(value):
+                keys[key] = None
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        groups.setdefault(key.partition("/")[0], []).append(key)
+    x_R = {axis: [_number(row.get(axis)) for row in rows] for axis in ("images", "seconds")}
+
+    charts = []
+    for group, members in groups.items():
+        present_SR = np.array([[key in row for row in rows] for key in members])
+        values_SR = np.array([[_number(row.get(key)) for row in rows] for key in members])
+        used_R = np.flatnonzero(present_SR.any(0))
+        present_SR, values_SR = present_SR[:, used_R], values_SR[:, used_R]
+        kept_K, means_SK = _thin_out(values_SR, present_SR)
+        series = []
+        for s, key in enumerate(members):
+            at = np.flatnonzero(present_SR[s, kept_K])
+            entry = {"name": key.partition("/")[2] or key, "at": at.tolist()}
+            entry["values"] = _rounded(values_SR[s, kept_K[at]])
+            if means_SK is not None:
+                entry["means"] = _rounded(means_SK[s, at])
+            series.append(entry)
+        x_K = {axis: [values[r] for r in used_R[kept_K]] for axis, values in x_R.items()}
+        charts.append({"group": group, **x_K, "series": series})
+    return charts
+
+
+def _thin_out(
+    values_SR: NDArray[np.float64], present_SR: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.float64] | None]:
+    """Choose K <= POINTS of R log lines: from each of equal stretches every series' least, greatest and first gap.
+
+    Returns:
+        Their positions, in order, and S x K the means of the stretches they lie in; no means where all lines are kept.
+    """
+    S, R = values_SR.shape
+    if R <= POINTS:
+        return np.arange(R), None
+    kept: list[NDArray[np.intp]] = [np.array([0])]
+    means: list[NDArray[np.float64]] = [values_SR[:, :1]]
+    for stretch in np.array_split(np.arange(1, R), max(1, POINTS // (3 * S + 1))):
+        part = values_SR[:, stretch]
+        finite = np.isfinite(part)
+        chosen = [
+            np.where(finite, part, np.inf).argmin(1),
+            np.where(finite, part, -np.inf).argmax(1),
+            (present_SR[:, stretch] & ~finite).argmax(1),
+            [len(stretch) - 1] if stretch[-1] == R - 1 else [],
+        ]
+        kept.append(stretch[np.unique(np.concatenate(chosen).astype(np.intp))])
+        with np.errstate(invalid="ignore"):
+            mean = np.where(finite, part, 0).sum(1) / finite.sum(1)
+        means.append(np.repeat(mean[:, None], len(kept[-1]), axis=1))
+    return np.concatenate(kept), np.concatenate(means, axis=1)
+
+
+def _pictures(folder: Path, rows: list[Row]) -> list[Row]:
+    """The sample grids as WebP data URIs, each with its images shown and seconds: all, or rather more early ones."""
+    # Only grids named by their images shown: real.png must not get in.
+    paths = sorted((p for p in folder.glob("*.png") if re.fullmatch(r"[0-9]+", p.stem)), key=lambda p: int(p.stem))
+    if not paths:
+        return []
+    # The last grid has the most detail: what it takes tells how many fit.
+    last = _webp(paths[-1])
+    count = min(PICTURES, len(paths), max(2, PICTURE_BYTES // max(len(last), 1)))
+    power = 1.6 if count < len(paths) else 1
+    positions = np.rint((len(paths) - 1) * np.linspace(0, 1, count) ** power).astype(int)
+    chosen = [paths[i] for i in np.unique(positions) if i < len(paths) - 1]
+    with ThreadPoolExecutor() as pool:  # Pillow lets other threads run while it works
+        webps = {**dict(zip(chosen, pool.map(_webp, chosen), strict=True)), paths[-1]: last}
+    seconds_at = _clock(rows)
+    return [
+        {
+            "images": int(path.stem),
+            "seconds": seconds_at(int(path.stem)),
+            "src": f"data:image/webp;base64,{base64.b64encode(webp).decode('ascii')}",
+        }
+        for path, webp in webps.items()
+        if webp
+    ]
+
+
+def _webp(path: Path) -> bytes:
+    """The picture as lossy WebP; nothing where it cannot be read (a grid that is still being written)."""
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as picture:
+            image = picture.convert("RGB")
+    except (OSError, SyntaxError):  # Pillow raises SyntaxError for a broken PNG chunk
+        return b""
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    image.save(buffer, "WEBP", quality=85, method=2)
+    return buffer.getvalue()
+
+
+def _clock(rows: list[Row]) -> Callable[[int], float | None]:
+    """Seconds of training at a number of images shown, between log lines by interpolation."""
+    images, seconds = [0.0], [0.0]
+    for row in rows:
+        if _is_finite(row.get("seconds")):
+            while len(images) > 1 and images[-1] >= row["images"]:  # rolled back: this line replaces later ones
+                images.pop()
+                seconds.pop()
+            images.append(row["images"])
+            seconds.append(row["seconds"])
+    return lambda shown: float(np.interp(shown, images, seconds)) if len(images) > 1 else None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float)  # as JSON gives them; a bool is no number
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return _is_number(value) and math.isfinite(value)
+
+
+def _number(value: object) -> float:
+    return value if _is_number(value) else math.nan
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float | None]:
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
+
+
+def _json(contents: Row) -> str:
+    """JSON that is safe within a script element: no `<`, hence no end tag; only ASCII; null for NaN and infinity."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(item) for item in value]
+        return None if _is_number(value) and not math.isfinite(value) else value
+
+    return json.dumps(clean(contents), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _content_security_policy(template: str) -> str:
+    """Forbid everything, above all the network, but data: pictures and the template's own style and script."""
+
+    def hashes(tag: str) -> str:
+        bodies = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
+        digests = [base64.b64encode(hashlib.sha256(body.encode()).digest()).decode("ascii") for body in bodies]
+        return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+    return (
+        f"default-src 'none'; img-src data:; style-src {hashes('style')}; script-src {hashes('script')}; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,108 @@
+"""Where a training computes: device, number format and processes.
+
+One process or many (`torchrun`, `accelerate launch`): gradients are averaged over them, and what chance decides is
+drawn for the whole batch in every process, of which each takes its share.
+"""
+
+import os
+import platform
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from limner.errors import UserError
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The device, the number format of the networks' products, this process's rank and how many there are."""
+
+    device: torch.device
+    precision: str
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes what the run leaves on disk."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bf16 for products and convolutions where `precision` says so; weights and losses stay fp32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replace every tensor by its mean over all processes, in one message."""
+        if self.world == 1:
+            return
+        tensors = list(tensors)
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.world
+        for tensor, mean in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(mean.view(tensor.shape))
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is set in any process."""
+        if self.world == 1:
+            return flag
+        votes = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(votes)
+        return bool(votes.item() > 0)
+
+
+def start_engine(device: str, precision: str) -> Engine:
+    """Choose the device (`auto`, `cpu`, `cuda`, `mps`) and precision (`auto`, `bf16`, `fp32`), and join the processes.
+
+    Raises UserError where the machine has no such device.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device not in ("auto", *available):
+        raise UserError(f"--device {device} is not known; choose from auto, {', '.join(available)}.")
+    if device != "auto" and not available[device]:
+        there = ", ".join(name for name, here in available.items() if here)
+        raise UserError(f"This machine has no {device} device that torch can use; there is {there}.")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS does not repeat its sums exactly
+    torch.backends.cudnn.deterministic = True
+    from accelerate import PartialState  # a second of importing that nothing else needs
+
+    processes = PartialState(cpu=device == "cpu")
+    if precision == "auto":
+        precision = "bf16" if gains_by_bf16(processes.device) else "fp32"
+    return Engine(processes.device, precision, processes.process_index, processes.num_processes)
+
+
+def gains_by_bf16(device: torch.device) -> bool:
+    """Whether `device` multiplies bf16 numbers in hardware, and so faster than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def machine_facts(device: torch.device) -> dict[str, Any]:
+    """What a reader of a number must know of the machine: system, processor, cores, memory in GiB, device."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    facts: dict[str, Any] = {
+        "system": platform.platform(terse=True),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        facts["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    return facts
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,104 @@
+"""The verdict on a run's health, from measured quantities, with the remedy in words.
+
+Measured at every log line: `overlap`, how often the discriminator takes a generated picture for more real than a real
+one (0.5: it cannot tell them apart, 0: it never errs); `diversity`, how far the fixed-latent samples lie from each
+other, relative to real pictures (1: as varied); `nearest_training`, the share of samples that lie closer to a training
+than to a held-out picture (0.5: no copying). Distances are Euclidean between pictures shrunk to 16 x 16.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from limner.data.packed import PackedFaces
+from limner.errors import UserError
+from limner.randomness import stream
+
+RECENT = 5  # log lines that must agree
+GRACE = 20_000  # images before which every generator looks sick
+NO_OVERLAP = 0.002
+LOW_DIVERSITY = 0.5
+COPYING = 0.85
+SIDE = 16
+REFERENCES = 2048
+
+REMEDIES = {
+    "learning": "",
+    "discriminator winning": "The discriminator separates real from generated perfectly, so the generator has little "
+    "to learn from: lower optimizer.discriminator.lr (or raise the generator's), or use objective.name=non-saturating.",
+    "collapsing": "Different latents give nearly the same picture: lower the rates, use larger batches, or go back to "
+    "an earlier checkpoint.",
+    "memorising": "Samples lie closer to training pictures than to held-out ones: stop earlier, or train on more "
+    "pictures.",
+    "diverged": "Losses or gradients are no longer finite: lower the rates.",
+}
+
+
+class Health:
+    """Compares samples with pictures of the data set."""
+
+    def __init__(self, faces: PackedFaces) -> None:
+        train = faces.rows("train")
+        try:
+            heldout = faces.rows("heldout")
+        except UserError:
+            heldout = train[:0]
+        # As many of each, or the larger side would be nearer by its number alone.
+        count = min(REFERENCES, len(train), len(heldout) or len(train))
+        self.train_ND = _shrink(faces.images_NHWC[_choose(train, count)])
+        self.heldout_ND = _shrink(faces.images_NHWC[_choose(heldout, count)]) if len(heldout) else None
+        self.spread = _mean_distance(self.train_ND[:256])
+
+    def measure(self, samples_NHWC: NDArray[np.uint8]) -> dict[str, float]:
+        """`diversity` and, where there are held-out pictures, `nearest_training` of samples (uint8, N x H x W x 3)."""
+        samples_ND = _shrink(samples_NHWC)
+        measured = {"diversity": _mean_distance(samples_ND) / max(self.spread, 1e-9)}
+        if self.heldout_ND is not None:
+            to_train, to_heldout = (_nearest(samples_ND, other) for other in (self.train_ND, self.heldout_ND))
+            measured["nearest_training"] = (to_train < to_heldout).float().mean().item()
+        return measured
+
+
+def overlap(real_B: Tensor, fake_B: Tensor) -> Tensor:
+    """The share of all pairs in which the generated picture's logit is above the real one's, ties counting half."""
+    above = (fake_B[:, None] > real_B[None]).float() + 0.5 * (fake_B[:, None] == real_B[None]).float()
+    return above.mean()
+
+
+def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The verdict on a run from its log lines, oldest first: a key of `REMEDIES`."""
+    recent = lines[-RECENT:]
+    if lines and not all(math.isfinite(value) for key, value in lines[-1].items() if key.startswith("loss/")):
+        return "diverged"
+    if len(recent) < RECENT or recent[-1]["images"] < GRACE:
+        return "learning"
+    if all(line.get("diversity", 1.0) < LOW_DIVERSITY for line in recent):
+        return "collapsing"
+    if all(line.get("overlap", 0.5) < NO_OVERLAP for line in recent):
+        return "discriminator winning"
+    if all(line.get("nearest_training", 0.5) > COPYING for line in recent):
+        return "memorising"
+    return "learning"
+
+
+def _choose(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    return np.sort(stream(0, "health").permutation(rows)[:count])
+
+
+def _shrink(images_NHWC: NDArray[np.uint8]) -> Tensor:
+    x_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float() / 255
+    return F.adaptive_avg_pool2d(x_NCHW, SIDE).flatten(1)
+
+
+def _mean_distance(x_ND: Tensor) -> float:
+    return torch.pdist(x_ND).mean().item() if len(x_ND) > 1 else 0.0
+
+
+def _nearest(x_ND: Tensor, others_MD: Tensor) -> Tensor:
+    return torch.cdist(x_ND, others_MD).amin(dim=1)

@@ -1,0 +1,310 @@
+"""Starting a training, and going on with one: everything around the loop."""
+
+import json
+import platform
+import shlex
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limner import __version__
+from limner.data.batches import Batches
+from limner.data.packed import PackedFaces
+from limner.errors import Interrupted, UserError
+from limner.files import sweep, write_file
+from limner.recipe import Recipe, load_recipe
+from limner.run import CHECKPOINTS, INFO, LOG, RECIPE, Run
+from limner.training.budget import Budget
+from limner.training.engine import Engine, machine_facts, start_engine
+from limner.training.loop import MAX_ROLLBACKS, run_loop
+from limner.training.recorder import Recorder
+from limner.training.state import State, read_newest, restore
+from limner.training.terminal import Terminal
+
+# Processes of one training agree on stopping only every so many steps: each time is a message between them.
+STEPS_BETWEEN_VOTES = 10
+
+
+def train(
+    recipe: str | Path,
+    data: PackedFaces | str | Path,
+    out: str | Path,
+    *,
+    images: int | None = None,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+    device: str = "auto",
+    force: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Train `recipe` (a shipped name or a TOML file, with `key=value` overrides) on `data` and leave a run in `out`.
+
+    It lasts `images` shown, `epochs` of the training split or `minutes` of training; by default as long as the recipe
+    says. The same seed on the same machine gives the same weights to the last bit.
+
+    Raises:
+        UserError: something given is wrong, `out` exists (without `force`), or the training diverged for good.
+        Interrupted: Ctrl-C or SIGTERM; the state is saved and the message is the command that goes on.
+    """
+    chosen = load_recipe(recipe, overrides)
+    faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data)
+    if seed < 0:
+        raise UserError(f"--seed is {seed}; it must be at least 0.")
+    budget = Budget.choose(chosen.schedule.images, len(faces.rows("train")), images, epochs, minutes)
+    engine = start_engine(device, chosen.engine.precision)
+    _check_fit(chosen, faces, engine)
+    precision = chosen.engine.model_copy(update={"precision": engine.precision})
+    chosen = chosen.model_copy(update={"engine": precision})
+
+    run = Run(Path(out))
+    state = State.fresh(chosen, seed, engine.device)
+    if engine.is_main:
+        _make_room(run.path, force)
+        write_file(run.path / RECIPE, chosen.to_toml().encode())
+        _write_info(run, _facts(chosen, faces, state, engine, budget, seed))
+    return _go_on(run, chosen, faces, state, engine, budget, seed, quiet, broken=None)
+
+
+def resume(
+    run: str | Path,
+    *,
+    recipe: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    data: PackedFaces | str | Path | None = None,
+    images: int | None = None,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Run:
+    """Go on with a run from its newest whole checkpoint, exactly as if it had never stopped.
+
+    A budget given here replaces the run's own, so that a finished run can be made longer. `data` says where the
+    prepared data are now, if they moved.
+
+    Raises:
+        UserError: there is nothing to resume, the recipe or the data are not those of the run (the message names what
+            changed), the budget is spent, or the training diverged for good.
+        Interrupted: as for `train`.
+    """
+    old = Run.open(run)
+    record, tensors, broken = read_newest(old.path / CHECKPOINTS)
+    trained = Recipe.model_validate(record["recipe"])
+    if recipe is not None or overrides:
+        asked = load_recipe(old.path / RECIPE if recipe is None else recipe, overrides)
+        if asked.engine.precision == "auto":
+            asked = asked.model_copy(update={"engine": trained.engine})
+    else:
+        asked = old.recipe
+    changed = asked.differences(trained)
+    if changed:
+        words = "; ".join(f"{key} is {now!r} and was {before!r}" for key, (now, before) in changed.items())
+        raise UserError(f"{old.path} was trained with another recipe: {words}. Start a new run for a changed recipe.")
+
+    info = old.info
+    where = data if data is not None else info["data"]["path"]
+    faces = where if isinstance(where, PackedFaces) else PackedFaces.open(where)
+    if faces.info.content_hash != record["content_hash"]:
+        raise UserError(f"{faces.path} is not what {old.path} was trained on (its content has another hash).")
+    budget = Budget(**info["budget"])
+    if (images, epochs, minutes) != (None, None, None):
+        budget = Budget.choose(0, len(faces.rows("train")), images, epochs, minutes)
+    engine = start_engine(device, trained.engine.precision)
+    _check_fit(trained, faces, engine)
+    state = State.fresh(trained, info["seed"], engine.device)
+    restore(state, record, tensors)
+    state.scale_rates(trained)
+    if budget.finished(state):
+        raise UserError(f"{old.path} is finished ({state.images:,} images): say --images, more than that, to go on.")
+    if engine.is_main:
+        sweep(old.path)
+        _cut_log(old.path / LOG, record["log_bytes"])
+        _write_info(old, info | {"budget": vars(budget)})
+        _warn_of_changes(info, engine)
+    return _go_on(old, trained, faces, state, engine, budget, info["seed"], quiet, [path.name for path in broken])
+
+
+def _go_on(
+    run: Run,
+    recipe: Recipe,
+    faces: PackedFaces,
+    state: State,
+    engine: Engine,
+    budget: Budget,
+    seed: int,
+    quiet: bool,
+    broken: list[str] | None,
+) -> Run:
+    """Loop until the end; `broken` are the checkpoints a resumed run passed over, `None` for a new run."""
+    batches = Batches(faces, seed, recipe.data.flip, engine.device)
+    with Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal, _stop_requests() as asked_to_stop:
+
+        def agreed(state: State, flag: bool) -> bool:
+            if engine.world == 1:
+                return flag
+            return state.images // recipe.schedule.batch % STEPS_BETWEEN_VOTES == 0 and engine.any(flag)
+
+        facts = _model_facts(recipe, faces)
+        recorder = Recorder(run, recipe, state, batches, engine, seed, budget, terminal, facts)
+        if broken is None:
+            recorder.start(state)
+        else:
+            for name in broken:
+                terminal.say(f"The checkpoint {name} is broken; going on from the one before.")
+            recorder.resumed(state, broken)
+        ended = run_loop(
+            recipe,
+            state,
+            batches,
+            engine,
+            recorder,
+            seed,
+            finished=lambda s: budget.finished(s) if budget.seconds is None else agreed(s, budget.finished(s)),
+            interrupted=lambda s: agreed(s, asked_to_stop.is_set()),
+        )
+        recorder.stop(state, ended)
+    if ended == "diverged":
+        raise UserError(
+            f"{run.path} diverged at {state.images:,} images, and {MAX_ROLLBACKS} returns with halved rates did not "
+            "help: lower optimizer.generator.lr and optimizer.discriminator.lr."
+        )
+    if ended == "interrupted":
+        raise Interrupted(f"limner train --resume {shlex.quote(str(run.path))}")
+    return run
+
+
+def _check_fit(recipe: Recipe, faces: PackedFaces, engine: Engine) -> None:
+    if faces.size != recipe.data.size:
+        raise UserError(
+            f"{faces.path} holds pictures of {faces.size} pixels, the recipe wants {recipe.data.size}: "
+            f"prepare them with --size {recipe.data.size}, or train with --size if the recipe can."
+        )
+    batch, train = recipe.schedule.batch, len(faces.rows("train"))
+    if batch > train:
+        raise UserError(f"schedule.batch is {batch}, but {faces.path} has only {train} training pictures.")
+    if batch % engine.world or batch // engine.world < 2:
+        raise UserError(f"schedule.batch is {batch}, which {engine.world} processes cannot share evenly.")
+
+
+def _make_room(path: Path, force: bool) -> None:
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists():
+        if not force:
+            raise UserError(
+                f"{path} exists: choose another --out, go on with --resume {path}, or replace it with --force."
+            )
+        if not (path / INFO).is_file():
+            raise UserError(f"{path} is not a run; --force replaces nothing else: choose another --out.")
+        shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"The run folder {path} cannot be made: {error.strerror}.") from None
+
+
+def _facts(
+    recipe: Recipe, faces: PackedFaces, state: State, engine: Engine, budget: Budget, seed: int
+) -> dict[str, Any]:
+    return {
+        "limner": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": machine_facts(engine.device),
+        "processes": engine.world,
+        "precision": f"{engine.precision} channels-last",
+        "recipe": recipe.name,
+        "seed": seed,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["limner", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("limner", "__main__") else "",
+        "budget": vars(budget),
+        "data": {
+            "name": faces.info.source.name,
+            "path": str(faces.path.resolve()),
+            "pictures": len(faces),
+            "train": len(faces.rows("train")),
+            "heldout": int((faces.splits != "train").sum()),
+            "size": faces.size,
+            "crop": faces.info.crop.preset if faces.info.crop else "none",
+            "content_hash": faces.info.content_hash,
+            "licence": faces.info.source.licence,
+        },
+        "parameters": {
+            name: sum(parameter.numel() for parameter in network.parameters())
+            for name, network in state.networks().items()
+            if name != "mean_generator"
+        },
+    }
+
+
+def _model_facts(recipe: Recipe, faces: PackedFaces) -> dict[str, Any]:
+    return {
+        "recipe": recipe.name,
+        "size": recipe.data.size,
+        "latent_size": recipe.latent.size,
+        "latent_distribution": recipe.latent.distribution,
+        "generator": recipe.generator.model_dump(),
+        "ema_halflife_images": recipe.ema.halflife_images,
+        "data": {
+            "name": faces.info.source.name,
+            "pictures": len(faces.rows("train")),
+            "crop": faces.info.crop.preset if faces.info.crop else "none",
+            "content_hash": faces.info.content_hash,
+        },
+        "licence": faces.info.source.licence,
+    }
+
+
+def _write_info(run: Run, info: dict[str, Any]) -> None:
+    write_file(run.path / INFO, (json.dumps(info, indent=1) + "\n").encode())
+
+
+def _cut_log(log: Path, length: int) -> None:
+    """Take back the log lines that a killed run wrote after its last checkpoint: they will be written again."""
+    with log.open("r+b") as file:
+        file.truncate(length)
+
+
+def _warn_of_changes(info: dict[str, Any], engine: Engine) -> None:
+    now = machine_facts(engine.device)
+    changed = [key for key in ("processor", "threads", "device_name") if info["machine"].get(key) != now[key]]
+    if info["torch"] != torch.__version__:
+        changed.append("torch")
+    if info["processes"] != engine.world:
+        changed.append("number of processes")
+    if changed:
+        print(
+            f"Note: {', '.join(changed)} differ from when this run began; it goes on, but not to the same last bit.",
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C ends at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield asked
+        return
+
+    def handle(number: int, _: object) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

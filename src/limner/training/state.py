@@ -1,0 +1,165 @@
+"""All that a training is at one moment, and its checkpoints on disk.
+
+A checkpoint is a folder with `state.safetensors` (weights, running mean, optimisers, the sums of the unfinished log
+line) and `state.json` (how far the run is, its recipe, the hash of its data, the checksum of the tensors). Randomness
+and the place in the data follow from the number of images shown (`limner.randomness`): that number is all they need.
+"""
+
+import json
+import shutil
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from limner.errors import UserError
+from limner.files import new_folder, sha256, sweep, write_file
+from limner.networks import build_discriminator, build_generator
+from limner.randomness import torch_seed
+from limner.recipe import Adam, Recipe, Sgd
+
+FORMAT = 1
+
+
+@dataclass
+class State:
+    """Networks, their optimisers and the counters of one training."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    mean_generator: nn.Module
+    optimizers: dict[str, torch.optim.Optimizer]
+    images: int = 0
+    seconds: float = 0.0
+    rate_scale: float = 1.0
+    rollbacks: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    """Sums of every metric since the last log line, and under `steps` how many steps they are of."""
+
+    @classmethod
+    def fresh(cls, recipe: Recipe, seed: int, device: torch.device) -> "State":
+        """The state before the first step: the same weights for the same seed on every device and process."""
+        torch.manual_seed(torch_seed(seed, "weights"))
+        generator = build_generator(recipe.generator, recipe.data.size, recipe.latent.size)
+        discriminator = build_discriminator(recipe.discriminator, recipe.data.size)
+        for network in (generator, discriminator):
+            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizers = {
+            "generator": build_optimizer(recipe.optimizer.generator, generator),
+            "discriminator": build_optimizer(recipe.optimizer.discriminator, discriminator),
+        }
+        mean_generator = deepcopy(generator).eval().requires_grad_(False)
+        return cls(generator, discriminator, mean_generator, optimizers)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The three networks by the names they have in a checkpoint."""
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "mean_generator": self.mean_generator,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state under a name of its own."""
+        named = {f"sum.{name}": value for name, value in self.sums.items()}
+        for name, network in self.networks().items():
+            named |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, parameter in enumerate(_parameters(optimizer)):
+                for key, value in optimizer.state[parameter].items():
+                    if value is not None:
+                        named[f"optimizer.{name}.{index}.{key}"] = value
+        return named
+
+    def load_tensors(self, named: dict[str, Tensor]) -> None:
+        """Take over the tensors of `tensors()`; raises KeyError or RuntimeError where they do not fit the networks."""
+        for name, network in self.networks().items():
+            network.load_state_dict(_under(named, f"{name}."))
+        for name, optimizer in self.optimizers.items():
+            optimizer.state.clear()
+            for index, parameter in enumerate(_parameters(optimizer)):
+                for key, value in _under(named, f"optimizer.{name}.{index}.").items():
+                    # A fused step walks through memory: moments must lie there exactly as their parameter does.
+                    own = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+                    optimizer.state[parameter][key] = own.copy_(value)
+        device = next(self.generator.parameters()).device
+        self.sums = {name: value.to(device) for name, value in _under(named, "sum.").items()}
+
+    def scale_rates(self, recipe: Recipe) -> None:
+        """Set the optimisers' rates to the recipe's, times `rate_scale`."""
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = getattr(recipe.optimizer, name).lr * self.rate_scale
+
+
+def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Optimizer:
+    """The fused optimiser that `settings` describe; a step with `found_inf` set to 1 changes nothing."""
+    if isinstance(settings, Sgd):
+        return torch.optim.SGD(network.parameters(), settings.lr, settings.momentum, fused=True)
+    return torch.optim.Adam(network.parameters(), settings.lr, (settings.beta1, settings.beta2), fused=True)
+
+
+def save_checkpoint(folder: Path, state: State, keep: int, **facts: Any) -> Path:
+    """Write the checkpoint of `state` below `folder` beside, synced, then renamed; keep the newest `keep`."""
+    path = folder / f"{state.images:09d}"
+    with new_folder(path) as beside:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors().items()}
+        save_file(tensors, beside / "state.safetensors")
+        record = {
+            "format": FORMAT,
+            "images": state.images,
+            "seconds": state.seconds,
+            "rate_scale": state.rate_scale,
+            "rollbacks": state.rollbacks,
+            "sha256": sha256(beside / "state.safetensors"),
+            **facts,
+        }
+        write_file(beside / "state.json", json.dumps(record, indent=1).encode())
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    sweep(folder)
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints below `folder`, oldest first."""
+    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+
+
+def read_newest(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], list[Path]]:
+    """Record and tensors of the newest whole checkpoint below `folder`, and the broken ones that were passed over.
+
+    Raises UserError where none is whole.
+    """
+    broken: list[Path] = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            record = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            if record["format"] != FORMAT:
+                raise UserError(f"{path} was written by another version of Limner (format {record['format']}).")
+            if sha256(path / "state.safetensors") == record["sha256"]:
+                return record, load_file(path / "state.safetensors"), broken
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            pass
+        broken.append(path)
+    raise UserError(f"There is no whole checkpoint in {folder}: start the run anew with --force.")
+
+
+def restore(state: State, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Make `state` what it was when the checkpoint was written."""
+    state.load_tensors(tensors)
+    for name in ("images", "seconds", "rate_scale", "rollbacks"):
+        setattr(state, name, record[name])
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _under(named: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in named.items() if name.startswith(prefix)}
