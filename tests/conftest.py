@@ -1,14 +1,19 @@
 """What every test may ask for. Tests pass without the real CelebA; with it (`../shared`), they use it."""
 
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+    from limner.data.packed import PackedFaces
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "celeba"
 
@@ -35,3 +40,56 @@ def browser() -> Iterator["Browser"]:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def faces32(tmp_path_factory: pytest.TempPathFactory) -> "PackedFaces":
+    """192 drawn faces of 32 x 32, of which 19 are held out."""
+    from limner.data.prepare import prepare
+
+    return prepare("synthetic:192", tmp_path_factory.mktemp("data") / "faces32", size=32, workers=1, quiet=True)
+
+
+@pytest.fixture(scope="session")
+def pack_faces() -> Callable[..., "PackedFaces"]:
+    """Makes a PackedFaces, in memory alone, of pictures uint8 N x H x W x 3 and the names of their splits."""
+    from limner.data.packed import Counts, DatasetInfo, PackedFaces, SourceInfo
+
+    def pack(images_NHWC: NDArray[np.uint8], splits: Sequence[str] | None = None) -> PackedFaces:
+        count, size = images_NHWC.shape[:2]
+        splits = splits or ["train"] * count
+        info = DatasetInfo(
+            limner_version="0",
+            source=SourceInfo(kind="folder", name="made", licence="none"),
+            size=size,
+            crop=None,
+            resize_filter=None,
+            counts=Counts(found=count, left_out=0, rejected=0, pictures=count, splits=dict(Counter(splits))),
+            attribute_names=("odd",),
+            keep=1.0,
+            heldout=None,
+            seed=0,
+            content_hash="made",
+        )
+        attributes_NA = np.arange(count, dtype=np.uint8)[:, None] % 2
+        return PackedFaces(Path("made"), info, images_NHWC, attributes_NA, np.array(splits), [""] * count)
+
+    return pack
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    """Overrides that make dcgan32 so small that a step takes milliseconds, on one thread and in fp32."""
+    import torch
+
+    torch.set_num_threads(1)
+    return (
+        "generator.width=64",
+        "discriminator.width=8",
+        "schedule.batch=8",
+        "record.log_images=32",
+        "record.sample_images=64",
+        "record.checkpoint_images=64",
+        "record.grid=4",
+        "engine.precision=fp32",
+    )

@@ -8,16 +8,16 @@ The functions are those that the `limner` command calls. Importing this package 
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-__version__ = version("limner")
 __all__ = ["load", "prepare", "resume", "train"]
 
 if TYPE_CHECKING:
     from limner.data.prepare import prepare
     from limner.model import load
     from limner.training.session import resume, train
+
+    __version__: str
 
 _HOME = {
     "prepare": "limner.data.prepare",
@@ -28,6 +28,10 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("limner")
     if name not in _HOME:
         raise AttributeError(f"module 'limner' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

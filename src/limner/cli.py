@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from limner import __version__
 from limner.errors import Interrupted, UserError
 
 app = typer.Typer(
@@ -29,6 +28,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the t
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from limner import __version__
+
         console.print(f"limner {__version__}", highlight=False)
         raise typer.Exit
 

@@ -70,10 +70,9 @@ class Model:
         weights = folder / WEIGHTS
         if not weights.is_file() or sha256(weights) != config.weights_sha256:
             raise UserError(f"{weights} is missing or damaged (its checksum is not the one in {CONFIG}).")
-        with torch.device("meta"):
-            generator = build_generator(config.generator, config.size, config.latent_size)
+        generator = build_generator(config.generator, config.size, config.latent_size)
         try:
-            generator.load_state_dict(load_file(weights), assign=True)
+            generator.load_state_dict(load_file(weights))
         except (SafetensorError, RuntimeError):
             raise UserError(f"{weights} does not hold the network that {folder / CONFIG} describes.") from None
         return cls(config, generator.float(), torch.device(device))

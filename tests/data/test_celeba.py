@@ -28,11 +28,13 @@ def pictures(place: Path) -> list[tuple[str, bytes]]:
 def check(source: Source | None, identities: bool = True) -> None:
     assert source is not None
     assert list(source.files) == ["000001.jpg", "000002.jpg", "000003.jpg"]
-    assert source.labels.attribute_names == ("Male", "Smiling")
-    assert list(source.labels.attributes.values()) == [b"\1\0", b"\0\0", b"\0\1"]
-    assert source.labels.splits == {"000001.jpg": "train", "000002.jpg": "train", "000003.jpg": "val"}
-    assert bool(source.labels.identities) == identities
+    labels = source.read_labels()
+    assert labels.attribute_names == ("Male", "Smiling")
+    assert list(labels.attributes.values()) == [b"\1\0", b"\0\0", b"\0\1"]
+    assert labels.splits == {"000001.jpg": "train", "000002.jpg": "train", "000003.jpg": "val"}
+    assert bool(labels.identities) == identities
     assert not source.rejects
+    assert not labels.missing
 
 
 def test_official_folder(official: Path) -> None:
@@ -88,7 +90,7 @@ def test_annotations_may_know_more_and_must_know_each(official: Path) -> None:
     (official / "list_eval_partition.txt").write_text("000001.jpg 0\n000002.jpg 0\n000009.jpg 2\n")
     source = open_celeba(official)
     assert source is not None
-    assert source.rejects == {"000003.jpg": "no line in list_eval_partition.txt"}
+    assert source.read_labels().missing == {"000003.jpg": "no line in list_eval_partition.txt"}
 
 
 def test_default_crop_and_licence(official: Path) -> None:

@@ -57,7 +57,7 @@ def test_csv_dialects(newline: str, delimiter: str, encoding: str, folder: Path,
     ]
     text = newline.join(delimiter.join(row) for row in rows)
     (tmp_path / "my.csv").write_text(text, encoding=encoding, newline="")
-    labels = open_folder(folder, tmp_path / "my.csv").labels
+    labels = open_folder(folder, tmp_path / "my.csv").read_labels()
     assert labels.attribute_names == ("wears hat",)
     assert labels.attributes == dict.fromkeys(FILES, b"\1")
     assert labels.splits == dict.fromkeys(FILES, "train")
@@ -69,7 +69,7 @@ def test_quoted_name_with_a_comma(tmp_path: Path) -> None:
     source.mkdir()
     (source / "anna, smiling.png").write_bytes(b"")
     (source / "labels.csv").write_text('file,a\n"anna, smiling.png",1\n')
-    assert open_folder(source).labels.attributes == {"anna, smiling.png": b"\1"}
+    assert open_folder(source).read_labels().attributes == {"anna, smiling.png": b"\1"}
 
 
 def test_labels_in_the_folder_of_a_zip_name_its_neighbours(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_labels_in_the_folder_of_a_zip_name_its_neighbours(tmp_path: Path) -> No
     (tmp_path / "faces.zip").write_bytes(zip_of(*members))
     source = open_folder(tmp_path / "faces.zip")
     assert source.files == {"a.png": "faces/a.png"}
-    assert source.labels.attributes == {"a.png": b"\1"}
+    assert source.read_labels().attributes == {"a.png": b"\1"}
     assert source.rejects == {"b.png": "not under faces/"}
 
 

@@ -163,7 +163,7 @@ def test_everything_is_written_and_opens(tmp_path: Path) -> None:
     ]  # fmt: skip
     images_NHWC = np.load(faces.path / "images.npy", mmap_mode="r")
     for row, file in enumerate(faces.files):
-        wanted = Image.open(source / file).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        wanted = Image.open(source / file).reduce(2).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(images_NHWC[row], np.asarray(wanted))
     assert faces.files == sorted(faces.files)
     assert faces.attribute_names == ("smiling", "old")
@@ -333,7 +333,7 @@ def test_real_celeba(real_celeba: Path, tmp_path: Path) -> None:
     row = 4321
     with zipfile.ZipFile(real_celeba / "img_align_celeba.zip") as archive:
         full_HWC = np.asarray(Image.open(archive.open(f"img_align_celeba/{two.files[row]}")))
-    wanted = Image.fromarray(full_HWC[45:173, 25:153]).resize((64, 64), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(two.images_NHWC[row], np.asarray(wanted))
+    means_HWC = full_HWC[45:173, 25:153].reshape(64, 2, 64, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(two.images_NHWC[row], means_HWC, atol=0.5)
     line = next(x for x in (real_celeba / "list_attr_celeba.txt").open() if x.startswith(two.files[row]))
     np.testing.assert_array_equal(two.attributes_NA[row], [value == "1" for value in line.split()[1:]])

@@ -1,6 +1,7 @@
 """CelebA as it is distributed: aligned pictures in their zip or unpacked, annotations as .txt or Kaggle's .csv."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 from limner.data.folder import Labels, Pictures, Source, Table, labels_of, open_pictures, read_table, shown
@@ -20,7 +21,8 @@ def open_celeba(path: Path) -> Source | None:
     None of them is required, and each may know more pictures than there are.
 
     Raises:
-        UserError: there are annotations without pictures, or one of these files is not what its name says.
+        UserError: there are annotations without pictures, or the zip is none. Reading the labels raises it where
+            an annotation file is not what its name says.
     """
     place = _find_pictures(path)
     if place is None:
@@ -41,22 +43,34 @@ def open_celeba(path: Path) -> Source | None:
             files[file] = name
     files = dict(sorted(files.items()))
 
+    return Source(
+        kind="celeba",
+        licence=LICENCE,
+        default_crop="report004",
+        pictures=pictures,
+        files=files,
+        rejects=pictures.rejects | rejects,
+        read_labels=partial(_read_labels, place, pictures, files),
+    )
+
+
+def _read_labels(place: Path, pictures: Pictures, files: Collection[str]) -> Labels:
     labels = Labels()
     if attributes := _annotation(ATTRIBUTES, place, pictures, files):
         if not attributes.columns:
             raise attributes.error(1, "this should be the number of pictures, and line 2 the attribute names")
         labels = labels_of(attributes)
-        rejects |= attributes.missing(files)
+        labels.missing |= attributes.missing(files)
     if partition := _annotation(PARTITION, place, pictures, files):
         for file, value in _single_values(partition):
             if value not in SPLITS:
                 raise partition.error(partition.rows[file][0], f"{value!r} is no partition: 0 train, 1 val, 2 test")
             labels.splits[file] = SPLITS[value]
-        rejects |= partition.missing(files)
+        labels.missing |= partition.missing(files)
     if identity := _annotation(IDENTITY, place, pictures, files):
         labels.identities = dict(_single_values(identity))
-        rejects |= identity.missing(files)
-    return Source("celeba", LICENCE, "report004", pictures, files, labels, rejects)
+        labels.missing |= identity.missing(files)
+    return labels
 
 
 def _find_pictures(path: Path) -> Path | None:
@@ -72,7 +86,7 @@ def _find_pictures(path: Path) -> Path | None:
     return None
 
 
-def _annotation(name: str, place: Path, pictures: Pictures, files: dict[str, str]) -> Table | None:
+def _annotation(name: str, place: Path, pictures: Pictures, files: Collection[str]) -> Table | None:
     """The table called `name`, as .txt or .csv, beside the pictures or among them; `None` where there is none."""
     home = place.parent
     homes = [home, home.parent] if home.name in ("Img", PICTURES) else [home]

@@ -34,9 +34,10 @@ Box = tuple[int, int, int, int]
 # Pillow reads more formats, but some start other programs (EPS) and none of the others holds photographs of faces.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
-# Pillow widens the triangle with the scale, so this is antialiased. It is what torchvision's Resize does to a Pillow
-# picture, hence what most published 64x64 CelebA numbers were trained on, and it cannot ring as Lanczos does.
-RESIZE_FILTER = Image.Resampling.BILINEAR
+# Two antialiased steps in one call of Pillow: the mean over squares of a whole number of pixels, as large as the scale
+# allows, then a triangle filter as wide as the rest of the scale. A 128-pixel crop becomes 64 by exact 2 x 2 means. It
+# is sharper than the triangle alone, cannot ring as Lanczos does, and is several times faster than either.
+RESIZE_FILTER = "whole-number mean, then antialiased bilinear (Pillow BILINEAR, reducing_gap=1)"
 ALIGNED_SIZE = (178, 218)
 """Width and height of CelebA's aligned pictures."""
 
@@ -98,7 +99,8 @@ def decode(data: bytes, crop: Crop, size: int) -> NDArray[np.uint8]:
     if box[2] - box[0] < size:
         raise Rejected(f"too small: {picture.width} x {picture.height} would be enlarged to {size} x {size}")
     # Not resize(box=...): its filter looks beyond the box, so the crop's edge would depend on what was cut away.
-    return np.asarray(_to_rgb(picture.crop(box)).resize((size, size), RESIZE_FILTER))
+    cropped = _to_rgb(picture.crop(box))
+    return np.asarray(cropped.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=1.0))
 
 
 def _open(data: bytes) -> Image.Image:

@@ -5,11 +5,13 @@ import io
 import os
 import re
 import stat
+import sys
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol
 
 from limner.data.crops import Rejected
 from limner.errors import UserError
@@ -109,24 +111,28 @@ class ZipPictures:
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise UserError(f"{shown(path)} {_why_no_zip(path, error)}") from error
         self.rejects: dict[str, str] = {}
-        self._members: dict[str, zipfile.ZipInfo] = {}
+        names: set[str] = set()
         for member in self._zip.infolist():
             name = member.filename
             if member.is_dir():
                 continue
             if reason := _unsafe(member) or _hidden(name):
                 self.rejects[name] = reason
-            elif name in self._members:
-                self.rejects[name + " (again)"] = "the same name twice in the zip"
+            elif member is not self._zip.getinfo(name):
+                self.rejects[f"{name} (earlier)"] = "the same name twice in the zip"
             else:
-                self._members[name] = member
-        self.names = sorted(self._members)
+                names.add(name)
+        self.names = sorted(names)
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (self._path,)  # an open file cannot be sent, so it is opened again
+    def __getstate__(self) -> dict[str, Path]:
+        return {"_path": self._path}
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self._path = state["_path"]
+        self._zip = zipfile.ZipFile(self._path)
 
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
-        member = self._members[name]
+        member = self._zip.getinfo(name)
         if member.file_size > limit:
             raise Rejected(_too_large(member.file_size, limit))
         try:
@@ -184,6 +190,8 @@ class Labels:
     """One byte, 0 or 1, per attribute name. Empty where there are none; so are the other two."""
     splits: dict[str, str] = field(default_factory=dict)
     identities: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    """Pictures that a table has no line for, with the reason to reject them."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +207,8 @@ class Table:
     def add(self, picture: str, line: int, values: list[str]) -> None:
         if picture in self.rows:
             raise self.error(line, f"{picture} has a line already ({self.rows[picture][0]}); remove one")
-        self.rows[picture] = line, values
+        # Few values, many times: shared, CelebA's eight million need 80 MB instead of 400.
+        self.rows[picture] = line, [sys.intern(value) for value in values]
 
     def error(self, line: int, problem: str) -> UserError:
         return UserError(f"{shown(self.file)}, line {line}: {shown(problem)}")
@@ -293,7 +302,7 @@ def labels_of(table: Table) -> Labels:
 
 @dataclass(frozen=True)
 class Source:
-    """Pictures and their labels before any is decoded."""
+    """Pictures before any is decoded, and the way to their labels."""
 
     kind: Literal["celeba", "folder"]
     licence: str
@@ -301,9 +310,10 @@ class Source:
     pictures: Pictures
     files: dict[str, str]
     """Name in index.csv -> name in `pictures`, in the order of the rows."""
-    labels: Labels
     rejects: dict[str, str]
-    """Name -> reason, for what need not be decoded to know."""
+    """Name -> reason, for what is not among the files."""
+    read_labels: Callable[[], Labels]
+    """Slow for a large table, so it is for the caller to say when."""
 
 
 def open_pictures(path: Path) -> Pictures:
@@ -325,9 +335,21 @@ def open_folder(path: Path, labels_path: Path | None = None) -> Source:
     home = found[0].removesuffix(LABELS_FILE) if found and labels_path is None else ""
     files = {name.removeprefix(home): name for name in pictures.names if name.startswith(home) and name not in found}
     rejects = {name: f"not under {home}" for name in pictures.names if not name.startswith(home)}
-    labels = Labels()
-    if labels_path is not None or found:
-        table = read_table(labels_path, files) if labels_path else read_table(found[0], files, inside=pictures)
-        labels = labels_of(table)
-        rejects |= table.missing(files)
-    return Source("folder", "that of the pictures", "square", pictures, files, labels, rejects)
+    return Source(
+        kind="folder",
+        licence="that of the pictures",
+        default_crop="square",
+        pictures=pictures,
+        files=files,
+        rejects=pictures.rejects | rejects,
+        read_labels=partial(_read_labels, labels_path, found, pictures, files),
+    )
+
+
+def _read_labels(given: Path | None, found: list[str], pictures: Pictures, files: Collection[str]) -> Labels:
+    if given is None and not found:
+        return Labels()
+    table = read_table(given, files) if given else read_table(found[0], files, inside=pictures)
+    labels = labels_of(table)
+    labels.missing = table.missing(files)
+    return labels

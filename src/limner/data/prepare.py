@@ -10,13 +10,12 @@ import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from threading import Thread
 from typing import IO
 
 import numpy as np
@@ -47,7 +46,7 @@ from limner.data.packed import (
     read_info,
     write_rows,
 )
-from limner.data.workers import Decode, Draw, Load, Picture, load_in_order
+from limner.data.workers import Chunk, Decode, Draw, Load, loading
 from limner.errors import UserError
 from limner.progress import progress_bar
 
@@ -105,40 +104,43 @@ def prepare(
     target = _check_target(Path(out), source, force)
     work = _open(str(source), crop, size, seed, labels)
 
-    known_bad = work.rejects
-    rejects = {name: reason for name, reason in known_bad.items() if name not in work.files}
-    found = len(work.files) + len(rejects)
     keeps_N = np.random.default_rng([seed, 0]).random(len(work.files)) < keep
     chosen = [file for file, keeps in zip(work.files, keeps_N, strict=True) if keeps]
-    rejects |= {file: known_bad[file] for file in chosen if file in known_bad}
-    todo = [file for file in chosen if file not in known_bad]
-    if todo:
-        _check_heldout(heldout, len(todo))
-    if len(todo) * size * size * 3 > shutil.disk_usage(target.parent).free:
-        raise UserError(f"{shown(target.parent)} has too little space for {len(todo):,} pictures of {size} x {size}")
-    if work.labels.attribute_names:
-        # The plot's library takes as long to load as a thousand pictures, so it loads meanwhile.
-        Thread(target=import_module, args=("matplotlib.backends.backend_agg",)).start()
+    rejects = dict(work.rejects)
+    found = len(work.files) + len(rejects)
+    picture_bytes = size * size * 3
+    if len(chosen) * picture_bytes > shutil.disk_usage(target.parent).free:
+        raise UserError(f"{shown(target.parent)} has too little space for {len(chosen):,} pictures of {size} x {size}")
 
-    with _made_whole(target) as folder:
+    names_to_load = [work.files[file] for file in chosen]
+    with (
+        _made_whole(target) as folder,
+        progress_bar("prepare", len(chosen), "pictures", quiet) as advance,
+        loading(work.load, names_to_load, workers or _cores(), picture_bytes) as chunks,
+    ):
+        # The workers are starting: the time to read what takes seconds for all of CelebA, and to load matplotlib.
+        known = work.read_labels()
+        unlabelled = {file: known.missing[file] for file in chosen if file in known.missing}
+        _check_heldout(heldout, len(chosen) - len(unlabelled))
+        if known.attribute_names:
+            import_module("matplotlib.backends.backend_agg")
+
         content = ContentHash(size)
-        with progress_bar("prepare", len(todo), "pictures", quiet) as advance:
-            loaded = load_in_order(work.load, [work.files[file] for file in todo], workers or _cores())
-            told = _write_images(folder / IMAGES, size, todo, loaded, content, rejects, advance)
+        told = _write_images(folder / IMAGES, size, chosen, chunks, unlabelled, content, rejects, advance)
         files = list(told)
         if not files:
             raise UserError(_nothing_left(source, found, rejects))
         _check_heldout(heldout, len(files))
-        splits = _splits(files, work.labels, heldout, seed)
-        names = work.labels.attribute_names
-        attributes = b"".join(given or work.labels.attributes.get(file, b"") for file, given in told.items())
+        splits = _splits(files, known, heldout, seed)
+        names = known.attribute_names
+        attributes = b"".join(given or known.attributes.get(file, b"") for file, given in told.items())
         attributes_NA = np.frombuffer(attributes, np.uint8).reshape(len(files), len(names))
         info = DatasetInfo(
             limner_version=__version__,
             source=work.info,
             size=size,
             crop=work.crop,
-            resize_filter=RESIZE_FILTER.name.lower() if work.crop else None,
+            resize_filter=RESIZE_FILTER if work.crop else None,
             counts=Counts(
                 found=found,
                 left_out=len(work.files) - len(chosen),
@@ -153,7 +155,7 @@ def prepare(
             content_hash=content.finish(attributes_NA, names, splits),
         )
         np.save(folder / ATTRIBUTES, attributes_NA)
-        identities = (work.labels.identities.get(file, "") for file in files)
+        identities = (known.identities.get(file, "") for file in files)
         write_rows(folder / INDEX, INDEX_HEADER, zip(range(len(files)), files, splits, identities, strict=True))
         write_rows(folder / REJECTS, ["file", "reason"], sorted(rejects.items()))
         (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -202,7 +204,7 @@ def _check_target(out: Path, source: str | Path, force: bool) -> Path:
 
 
 def _check_heldout(heldout: int | None, pictures: int) -> None:
-    if heldout is not None and heldout >= pictures:
+    if heldout is not None and heldout >= pictures > 0:
         raise UserError(f"heldout {heldout:,} leaves nothing for training: there are {pictures:,} pictures to use")
 
 
@@ -221,9 +223,9 @@ class Work:
     crop: CropInfo | None
     files: Mapping[str, str]
     """Name in index.csv -> name to load, in the order of the rows."""
-    load: Load
-    labels: Labels
     rejects: Mapping[str, str]
+    load: Load
+    read_labels: Callable[[], Labels]
 
 
 def _open(source: str, crop_name: str | None, size: int, seed: int, labels: str | Path | None) -> Work:
@@ -242,10 +244,10 @@ def _open(source: str, crop_name: str | None, size: int, seed: int, labels: str 
         SourceInfo(kind=opened.kind, name=shown(path.resolve().name), licence=opened.licence),
         CropInfo(preset=name, box=crop.box(*ALIGNED_SIZE) if crop.side else None),
         opened.files,
+        opened.rejects,
         # CelebA itself has some pictures twice. Published numbers are on all of them, so there they stay.
         Decode(opened.pictures, crop, size, with_digest=opened.kind != "celeba"),
-        opened.labels,
-        opened.pictures.rejects | opened.rejects,
+        opened.read_labels,
     )
 
 
@@ -257,9 +259,9 @@ def _open_synthetic(source: str, size: int, seed: int) -> Work:
         SourceInfo(kind="synthetic", name=source, licence="drawn by Limner: no real person, free for any use"),
         None,
         {f"{index:08d}": str(index) for index in range(int(number))},
-        Draw(seed, size),
-        Labels(CELEBA_ATTRIBUTES),
         {},
+        Draw(seed, size),
+        lambda: Labels(CELEBA_ATTRIBUTES),
     )
 
 
@@ -320,8 +322,9 @@ def _choose_rows(persons: list[list[int]], count: int, random: np.random.Generat
 def _write_images(
     path: Path,
     size: int,
-    todo: Sequence[str],
-    loaded: Generator[list[Picture | str], None, None],
+    chosen: Sequence[str],
+    chunks: Iterator[Chunk],
+    unlabelled: Mapping[str, str],
     content: ContentHash,
     rejects: dict[str, str],
     advance: Callable[[int], None],
@@ -332,12 +335,14 @@ def _write_images(
     """
     attributes: dict[str, bytes | None] = {}
     first_with: dict[bytes, str] = {}
-    files = iter(todo)
-    with path.open("wb") as out, closing(loaded):
+    files = iter(chosen)
+    with path.open("wb") as out:
         _write_header(out, (0, size, size, 3))
-        for chunk in loaded:
+        for chunk in chunks:
             for file, result in zip(islice(files, len(chunk)), chunk, strict=True):
-                if isinstance(result, str):
+                if file in unlabelled:
+                    rejects[file] = unlabelled[file]
+                elif isinstance(result, str):
                     rejects[file] = result
                 elif result.digest and (same := first_with.setdefault(result.digest, file)) is not file:
                     rejects[file] = f"duplicate of {same}"

@@ -12,11 +12,12 @@ import signal
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from threading import Thread
 from types import ModuleType
 
@@ -25,6 +26,7 @@ from limner.data.folder import Pictures
 from limner.errors import UserError
 
 CHUNK = 32
+AHEAD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,15 @@ class Draw:
 
 Load = Callable[[str], Picture]
 """Turns a name into a Picture or raises `Rejected`."""
+Chunk = list[Picture | str]
+"""Pictures, and reasons why there is none."""
 
 
-def load_in_order(load: Load, names: Sequence[str], workers: int) -> Generator[list[Picture | str], None, None]:
-    """Load all names with this many processes, which stay only a few chunks ahead of who takes the results.
+@contextmanager
+def loading(load: Load, names: Sequence[str], workers: int, picture_bytes: int) -> Iterator[Iterator[Chunk]]:
+    """Load all names with this many processes, which begin at once and stay only `AHEAD_BYTES` ahead of who takes.
 
-    Yields chunks, in the order of `names`, of Pictures and of reasons why there is none.
+    Yields the chunks in the order of `names`; `picture_bytes` is how large the pixels of one picture are.
 
     Raises:
         UserError: a process died.
@@ -81,26 +86,32 @@ def load_in_order(load: Load, names: Sequence[str], workers: int) -> Generator[l
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     workers = min(workers, len(chunks))
     if workers <= 1:
-        yield from (_load_chunk(load, chunk) for chunk in chunks)
+        yield (_load_chunk(load, chunk) for chunk in chunks)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (load,))
-    waiting: deque[Future[list[Picture | str]]] = deque()
-    try:
-        for chunk in chunks:
-            with _without_main():  # the pool starts a process when it is given more than the others can take
-                waiting.append(pool.submit(_work, chunk))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
+
+    def submit(chunk: Sequence[str]) -> Future[Chunk]:
+        with _without_main():  # the pool starts a process when it is given more than the others can take
+            return pool.submit(_work, chunk)
+
+    def in_order() -> Iterator[Chunk]:
         while waiting:
             yield waiting.popleft().result()
+            waiting.extend(map(submit, islice(rest, 1)))
+
+    rest = iter(chunks)
+    ahead = max(2 * workers, AHEAD_BYTES // (CHUNK * picture_bytes))
+    try:
+        waiting = deque(map(submit, islice(rest, ahead)))
+        yield in_order()
     except BrokenProcessPool as error:
         raise UserError("a worker process was stopped, probably for want of memory: use fewer --workers") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _load_chunk(load: Load, names: Sequence[str]) -> list[Picture | str]:
-    loaded: list[Picture | str] = []
+def _load_chunk(load: Load, names: Sequence[str]) -> Chunk:
+    loaded: Chunk = []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # about single pictures; what matters becomes a reason
         for name in names:
@@ -144,5 +155,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(names: Sequence[str]) -> list[Picture | str]:
+def _work(names: Sequence[str]) -> Chunk:
     return _load_chunk(_load, names)

@@ -32,7 +32,7 @@ class Budget:
                 raise UserError(f"{name} is {value}; it must be above 0.")
         if minutes is not None:
             return cls(seconds=minutes * 60)
-        return cls(images=images or (round(epochs * epoch) if epochs is not None else default))
+        return cls(images=images or (max(1, round(epochs * epoch)) if epochs is not None else default))
 
     def share(self, state: State) -> float:
         """How much of the budget is spent, 0 to 1."""

@@ -72,9 +72,12 @@ def start_engine(device: str, precision: str) -> Engine:
     from accelerate import PartialState  # a second of importing that nothing else needs
 
     processes = PartialState(cpu=device == "cpu")
+    where = processes.device
+    if device != "auto" and processes.num_processes == 1:
+        where = torch.device(device)  # PartialState keeps for good what it was first asked for
     if precision == "auto":
-        precision = "bf16" if gains_by_bf16(processes.device) else "fp32"
-    return Engine(processes.device, precision, processes.process_index, processes.num_processes)
+        precision = "bf16" if gains_by_bf16(where) else "fp32"
+    return Engine(where, precision, processes.process_index, processes.num_processes)
 
 
 def gains_by_bf16(device: torch.device) -> bool:

@@ -27,6 +27,7 @@ LOW_DIVERSITY = 0.5
 COPYING = 0.85
 SIDE = 16
 REFERENCES = 2048
+SPREAD_OF = 256
 
 REMEDIES = {
     "learning": "",
@@ -53,7 +54,7 @@ class Health:
         count = min(REFERENCES, len(train), len(heldout) or len(train))
         self.train_ND = _shrink(faces.images_NHWC[_choose(train, count)])
         self.heldout_ND = _shrink(faces.images_NHWC[_choose(heldout, count)]) if len(heldout) else None
-        self.spread = _mean_distance(self.train_ND[:256])
+        self.spread = _mean_distance(_shrink(faces.images_NHWC[_choose(train, SPREAD_OF)]))
 
     def measure(self, samples_NHWC: NDArray[np.uint8]) -> dict[str, float]:
         """`diversity` and, where there are held-out pictures, `nearest_training` of samples (uint8, N x H x W x 3)."""
@@ -74,7 +75,8 @@ def overlap(real_B: Tensor, fake_B: Tensor) -> Tensor:
 def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
     """The verdict on a run from its log lines, oldest first: a key of `REMEDIES`."""
     recent = lines[-RECENT:]
-    if lines and not all(math.isfinite(value) for key, value in lines[-1].items() if key.startswith("loss/")):
+    measured = [value for key, value in lines[-1].items() if key.startswith(("loss/", "gradient/"))] if lines else []
+    if not all(map(math.isfinite, measured)):
         return "diverged"
     if len(recent) < RECENT or recent[-1]["images"] < GRACE:
         return "learning"

@@ -26,7 +26,10 @@ class Recorder(Protocol):
     """What the loop tells the outside world."""
 
     def after_step(self, state: State) -> bool:
-        """Write what is due after a step; False where a loss or gradient since the last look was not finite."""
+        """Write what is due after a step; False where it looked and a loss or gradient was not finite."""
+
+    def all_finite(self, state: State) -> bool:
+        """Whether every loss and gradient since the last log line was finite."""
 
     def roll_back(self, state: State) -> None:
         """Return `state` to the last good checkpoint."""
@@ -43,18 +46,22 @@ def run_loop(
     interrupted: Callable[[State], bool],
 ) -> str:
     """Train until `finished`, `interrupted` or hopelessly diverged; the word returned says which."""
-    while not finished(state):
-        if interrupted(state):
-            return "interrupted"
-        train_step(recipe, state, batches, engine, seed)
-        if not recorder.after_step(state):
+    while True:
+        ended = "finished" if finished(state) else "interrupted" if interrupted(state) else None
+        if ended is None:
+            train_step(recipe, state, batches, engine, seed)
+            finite = recorder.after_step(state)
+        else:
+            finite = recorder.all_finite(state)
+        if not finite:
             if state.rollbacks == MAX_ROLLBACKS:
                 return "diverged"
             rollbacks, rate_scale = state.rollbacks + 1, state.rate_scale / 2
             recorder.roll_back(state)
             state.rollbacks, state.rate_scale = rollbacks, rate_scale
             state.scale_rates(recipe)
-    return "finished"
+        elif ended is not None:
+            return ended
 
 
 def train_step(recipe: Recipe, state: State, batches: Batches, engine: Engine, seed: int) -> None:
@@ -86,7 +93,7 @@ def train_step(recipe: Recipe, state: State, batches: Batches, engine: Engine, s
         _add(
             state.sums,
             {
-                "steps": torch.ones(()),
+                "steps": torch.ones((), device=engine.device),
                 "loss/discriminator": loss_discriminator,
                 "loss/generator": loss_generator,
                 "output/real": real_B.sigmoid().mean(),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from typing import Any
 
@@ -46,6 +47,7 @@ class Recorder:
         self.batches = batches
         self.clock = time.monotonic()
         self.window = (state.images, state.seconds)
+        self.saved: int | None = None  # images shown at the newest whole checkpoint
         if engine.is_main:
             (run.path / SAMPLES).mkdir(exist_ok=True)
             self.health = Health(batches.faces)
@@ -64,27 +66,37 @@ class Recorder:
             self._checkpoint(state)
 
     def after_step(self, state: State) -> bool:
-        """Write what is due; False where a loss or gradient since the last log line was not finite."""
+        """Write what is due; where anything is, False if a loss or gradient since the last log line was not finite."""
         now = time.monotonic()
         state.seconds += now - self.clock
         self.clock = now
         record = self.recipe.record
-        if self._due(state, record.log_images) and not self._log(state):
-            return False
+        dues = (record.log_images, record.sample_images, record.checkpoint_images)
+        log, sample, checkpoint = (self._due(state, every) for every in dues)
+        if log or sample or checkpoint:  # no checkpoint may hold what the run would have to return from
+            sums = self._sums(state)
+            if log:
+                self._log(state, sums)
+            if not _finite(sums):
+                return False
         if self.engine.is_main:
             self.terminal.step(state.images, *self._pace(state))
-            if self._due(state, record.sample_images):
+            if sample:
                 self._sample(state)
-            if self._due(state, record.checkpoint_images):
+            if checkpoint:
                 self._checkpoint(state)
         return True
+
+    def all_finite(self, state: State) -> bool:
+        """Whether every loss and gradient since the last log line was finite, in every process."""
+        return _finite(self._sums(state))
 
     def roll_back(self, state: State) -> None:
         """Return `state` to the newest whole checkpoint."""
         images, rate_scale = state.images, state.rate_scale / 2
         record, tensors, _ = read_newest(self.run.path / CHECKPOINTS)
         restore(state, record, tensors)
-        self.window = (state.images, state.seconds)
+        self.window, self.saved = (state.images, state.seconds), state.images
         if self.engine.is_main:
             self._event("rollback", state, from_images=images, to_images=state.images, rate_scale=rate_scale)
             self.terminal.say(
@@ -105,22 +117,25 @@ class Recorder:
 
     def resumed(self, state: State, broken: list[str]) -> None:
         """Note that the run goes on, and which checkpoints were passed over as broken."""
+        self.saved = state.images
         if self.engine.is_main:
             self._event("resume", state, broken_checkpoints=broken)
 
     def _due(self, state: State, every: int) -> bool:
         return state.images // every > (state.images - self.recipe.schedule.batch) // every
 
-    def _log(self, state: State) -> bool:
-        """Write the log line; False where a sum in it is not finite."""
-        sums = {name: value.to(self.engine.device) for name, value in state.sums.items()}
-        self.engine.average(sums.values())
-        values = dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))  # the one wait for the device
-        steps = values.pop("steps")
+    def _sums(self, state: State) -> dict[str, float]:
+        """Every metric's sum since the last log line, averaged over the processes: the one wait for the device."""
+        if not state.sums:
+            return {}
+        self.engine.average(state.sums.values())
+        return dict(zip(state.sums, torch.stack([*state.sums.values()]).tolist(), strict=True))
+
+    def _log(self, state: State, sums: dict[str, float]) -> None:
+        """Write the log line of `sums`, and begin the next ones."""
         state.sums.clear()
-        finite = all(map(math.isfinite, values.values()))
         if not self.engine.is_main:
-            return finite
+            return
         images, seconds = self.window
         self.window = (state.images, state.seconds)
         line: dict[str, Any] = {
@@ -128,7 +143,7 @@ class Recorder:
             "step": state.images // self.recipe.schedule.batch,
             "seconds": round(state.seconds, 3),
             "images_per_second": round((state.images - images) / max(state.seconds - seconds, 1e-9), 1),
-            **{name: value / steps for name, value in values.items()},
+            **{name: value / sums["steps"] for name, value in sums.items() if name != "steps"},
             **self.health.measure(self._faces(state)),
             "rate/generator": self.recipe.optimizer.generator.lr * state.rate_scale,
             "rate/discriminator": self.recipe.optimizer.discriminator.lr * state.rate_scale,
@@ -142,7 +157,6 @@ class Recorder:
                 self.board.add_scalar(name, value, state.images)
         _, _, seconds_left = self._pace(state)
         self.terminal.log(line, self.budget.share(state), seconds_left)
-        return finite
 
     def _event(self, event: str, state: State, **fields: Any) -> dict[str, Any]:
         line = {"event": event, "images": state.images} | fields
@@ -176,13 +190,20 @@ class Recorder:
         self.board.add_images("samples", faces_NHWC, state.images, dataformats="NHWC")
 
     def _checkpoint(self, state: State) -> None:
-        facts = {
-            "recipe": self.recipe.model_dump(),
-            "content_hash": self.batches.faces.info.content_hash,
-            "log_bytes": self.log.tell(),
-        }
-        save_checkpoint(self.run.path / CHECKPOINTS, state, self.recipe.record.keep_checkpoints, **facts)
+        if state.images != self.saved:  # a whole one is not put at risk by writing it again
+            os.fsync(self.log.fileno())
+            facts = {
+                "recipe": self.recipe.model_dump(),
+                "content_hash": self.batches.faces.info.content_hash,
+                "log_bytes": self.log.tell(),
+            }
+            save_checkpoint(self.run.path / CHECKPOINTS, state, self.recipe.record.keep_checkpoints, **facts)
+            self.saved = state.images
         save_model(self.run.path / MODEL, state.mean_generator, {**self.facts, "images": state.images})
         write_report(self.run.path)
         sweep(self.run.path)
         self.clock = time.monotonic()  # writing is not training
+
+
+def _finite(sums: dict[str, float]) -> bool:
+    return all(map(math.isfinite, sums.values()))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from limner import __version__
 from limner.data.batches import Batches
@@ -21,7 +22,7 @@ from limner.data.packed import PackedFaces
 from limner.errors import Interrupted, UserError
 from limner.files import sweep, write_file
 from limner.recipe import Recipe, load_recipe
-from limner.run import CHECKPOINTS, INFO, LOG, RECIPE, Run
+from limner.run import CHECKPOINTS, INFO, LOG, RECIPE, SAMPLES, Run
 from limner.training.budget import Budget
 from limner.training.engine import Engine, machine_facts, start_engine
 from limner.training.loop import MAX_ROLLBACKS, run_loop
@@ -70,8 +71,8 @@ def train(
     state = State.fresh(chosen, seed, engine.device)
     if engine.is_main:
         _make_room(run.path, force)
+        _write_info(run, _facts(chosen, faces, state, engine, budget, seed))  # first: --force knows a run by it
         write_file(run.path / RECIPE, chosen.to_toml().encode())
-        _write_info(run, _facts(chosen, faces, state, engine, budget, seed))
     return _go_on(run, chosen, faces, state, engine, budget, seed, quiet, broken=None)
 
 
@@ -99,7 +100,10 @@ def resume(
     """
     old = Run.open(run)
     record, tensors, broken = read_newest(old.path / CHECKPOINTS)
-    trained = Recipe.model_validate(record["recipe"])
+    try:
+        trained = Recipe.model_validate(record["recipe"])
+    except ValidationError:
+        raise UserError(f"{old.path} was written by another version of Limner: go on with that one.") from None
     if recipe is not None or overrides:
         asked = load_recipe(old.path / RECIPE if recipe is None else recipe, overrides)
         if asked.engine.precision == "auto":
@@ -124,10 +128,11 @@ def resume(
     state = State.fresh(trained, info["seed"], engine.device)
     restore(state, record, tensors)
     state.scale_rates(trained)
-    if budget.finished(state):
+    if budget.finished(state) and (not old.log or old.log[-1].get("event") == "stop"):
         raise UserError(f"{old.path} is finished ({state.images:,} images): say --images, more than that, to go on.")
     if engine.is_main:
-        sweep(old.path)
+        for folder in (old.path, old.path / SAMPLES, old.path / CHECKPOINTS):
+            sweep(folder)
         _cut_log(old.path / LOG, record["log_bytes"])
         _write_info(old, info | {"budget": vars(budget)})
         _warn_of_changes(info, engine)
@@ -271,8 +276,8 @@ def _write_info(run: Run, info: dict[str, Any]) -> None:
 
 def _cut_log(log: Path, length: int) -> None:
     """Take back the log lines that a killed run wrote after its last checkpoint: they will be written again."""
-    with log.open("r+b") as file:
-        file.truncate(length)
+    with log.open("ab") as file:
+        file.truncate(min(length, file.tell()))
 
 
 def _warn_of_changes(info: dict[str, Any], engine: Engine) -> None:

@@ -85,8 +85,8 @@ class State:
             for index, parameter in enumerate(_parameters(optimizer)):
                 for key, value in _under(named, f"optimizer.{name}.{index}.").items():
                     # A fused step walks through memory: moments must lie there exactly as their parameter does.
-                    own = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-                    optimizer.state[parameter][key] = own.copy_(value)
+                    own = parameter if value.shape == parameter.shape else value
+                    optimizer.state[parameter][key] = torch.empty_like(own, device=parameter.device).copy_(value)
         device = next(self.generator.parameters()).device
         self.sums = {name: value.to(device) for name, value in _under(named, "sum.").items()}
 
@@ -120,15 +120,17 @@ def save_checkpoint(folder: Path, state: State, keep: int, **facts: Any) -> Path
             **facts,
         }
         write_file(beside / "state.json", json.dumps(record, indent=1).encode())
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+    kept = checkpoints(folder)
+    newest = kept.index(path) + 1  # what lies after it was broken, and passed over
+    for other in [*kept[: max(0, newest - keep)], *kept[newest:]]:
+        shutil.rmtree(other)
     sweep(folder)
     return path
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints below `folder`, oldest first."""
-    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+    return sorted((path for path in folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
 def read_newest(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], list[Path]]:

@@ -1,0 +1,124 @@
+"""The command as a newcomer meets it: help that can be read, one line for a mistake, the right exit status."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from limner import cli
+from limner.cli import app, main
+from limner.errors import UserError
+
+COMMANDS = ["bench", "demo", "prepare", "recipes", "sample", "train"]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit status of `limner ARGUMENTS`, run as the installed command runs."""
+    monkeypatch.setattr(sys, "argv", ["limner", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+def test_help_lists_every_command() -> None:
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert [name for name in COMMANDS if not re.search(rf"\b{name}\b", result.output)] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command: str) -> None:
+    group = cli.typer.main.get_command(app)
+    parameters = group.commands[command].params  # type: ignore[attr-defined]
+    assert [parameter.name for parameter in parameters if not getattr(parameter, "help", None)] == []
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+
+
+def test_python_dash_m_and_version() -> None:
+    said = subprocess.run([sys.executable, "-m", "limner", "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"limner \d+\.\d+\.\d+\n", said.stdout)
+
+
+def test_import_brings_no_torch() -> None:
+    """`import limner` and `limner --help` are quick because torch and numpy come only when they are needed."""
+    code = "import sys, limner, limner.cli; print(*({'torch', 'numpy', 'PIL', 'matplotlib'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == []
+
+
+def test_public_api() -> None:
+    import limner
+
+    assert sorted(limner.__all__) == ["load", "prepare", "resume", "train"]
+    assert all(callable(getattr(limner, name)) for name in limner.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'tarin'"):
+        _ = limner.tarin
+
+
+def test_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "recipes") == 0
+    listed = capsys.readouterr().out
+    assert "dcgan-ttur" in listed
+    assert "report 002" in listed
+    assert run(monkeypatch, "recipes", "dcgan") == 0
+    assert "[optimizer.generator]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "dcgn", "--data", "d", "--out", "o"], "did you mean dcgan?"),
+        (["train", "dcgan", "--data", "nowhere", "--out", "o"], "nowhere"),
+        (["train", "dcgan"], "limner train RECIPE --data DIR --out RUN"),
+        (["train", "--resume", "nowhere"], "nowhere is not a run"),
+        (["train", "--resume", "r", "--out", "o"], "leave them out"),
+        (["train", "dcgan", "--data", "d", "--out", "o", "--set", "x=1"], "no setting x"),
+        (["prepare", "nowhere", "out"], "nowhere"),
+        (["prepare", "synthetic:10", "out", "--size", "9"], "size"),
+        (["sample"], "limner sample MODEL"),
+        (["sample", "nowhere"], "nowhere is no run and no model folder"),
+        (["recipes", "dcgan-tur"], "did you mean dcgan-ttur?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("limner: ")
+    assert said.count("\n") == 1
+    assert words in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_option_is_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "train", "--nonsense") == 2
+
+
+def test_interruption_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("limner.sampling.sample", interrupted)
+    assert run(monkeypatch, "sample", "model") == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("limner.sampling.sample", broken)
+    monkeypatch.setattr(sys, "argv", ["limner", "sample", "model"])
+    with pytest.raises(ZeroDivisionError):
+        main()
+    assert not issubclass(ZeroDivisionError, UserError)

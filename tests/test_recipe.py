@@ -1,0 +1,105 @@
+"""Recipes: what ships is valid and exact, and every mistake gets one line that names the key and the nearest spelling."""
+
+from pathlib import Path
+
+import pytest
+
+from limner.errors import UserError
+from limner.recipe import Adam, Sgd, load_recipe
+from limner.recipes import recipe_headers, recipe_names, recipe_text
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_are_whole(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    path = tmp_path / "again.toml"
+    path.write_text(recipe.to_toml())
+    assert load_recipe(path) == recipe
+    # A header says what to expect and how to get it.
+    header = recipe_text(name).split("\nname =")[0]
+    assert header.startswith("#")
+    assert f"limner train {name}" in header or f"limner {name}" in header
+
+
+def test_list_has_every_recipe() -> None:
+    assert [header.name for header in recipe_headers()] == recipe_names()
+    assert all(header.summary and header.follows for header in recipe_headers())
+
+
+def test_reports_settings() -> None:
+    """Report 002's rates and batch, its best pair, and 001's."""
+    rates = {name: load_recipe(name).optimizer for name in ("dcgan", "dcgan-ttur", "dcgan32")}
+    assert rates["dcgan"].generator == rates["dcgan"].discriminator == Adam(name="adam", lr=2e-4, beta1=0.5)
+    assert (rates["dcgan-ttur"].generator.lr, rates["dcgan-ttur"].discriminator.lr) == (2e-4, 5e-5)
+    assert rates["dcgan32"].generator == rates["dcgan32"].discriminator == Adam(name="adam", lr=2e-4, beta1=0.5)
+    only = load_recipe("dcgan-ttur").differences(load_recipe("dcgan"))
+    assert set(only) == {"name", "summary", "optimizer.discriminator.lr"}
+
+
+def test_override_of_a_kind_brings_its_own_settings() -> None:
+    recipe = load_recipe("dcgan", ["optimizer.discriminator.name=sgd", "optimizer.discriminator.lr=0.01"])
+    assert recipe.optimizer.discriminator == Sgd(name="sgd", lr=0.01)
+    assert isinstance(recipe.optimizer.generator, Adam)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer.generator.lrr=1", "optimizer.generator.lr?"),
+        ("optimiser.generator.lr=1", "did you mean optimizer?"),
+        ("lr=1", "did you mean optimizer.generator.lr or optimizer.discriminator.lr?"),
+        ("optimizer.discriminator.momentum=0.9", "no setting optimizer.discriminator.momentum"),
+        ("optimizer.discriminator.name=sgdd", "choose from 'adam', 'sgd'"),
+        ("optimizer.generator.lr=-1", "optimizer.generator.lr = -1"),
+        ("optimizer.generator.lr=nan", "optimizer.generator.lr = nan"),
+        ("generator.network=styl", "choose from 'dcgan', 'dcgan32'"),
+        ("generator.width=63", "generator.width = 63"),
+        ("latent.distribution=gausian", "'gaussian', 'uniform' or 'spherical'"),
+        ("data.size=65", "32, 64 or 128"),
+        ("schedule.batch=many", "schedule.batch = 'many'"),
+        ("schedule.batch.x=1", "batch is a setting, not a table"),
+        ("schedule=1", "schedule = 1"),
+        ("nonsense", "key=value"),
+        ("=1", "key=value"),
+    ],
+)
+def test_wrong_override(override: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_recipe("dcgan", [override])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_setting_without_effect_after_a_change_of_kind() -> None:
+    with pytest.raises(UserError, match=r"optimizer\.discriminator\.beta1.*there are name, lr, momentum"):
+        load_recipe("dcgan", ["optimizer.discriminator.name=sgd", "optimizer.discriminator.beta1=0.1"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"name = ", "not valid TOML"),
+        (b"\xff\xfe\x00", "not a text file"),
+        (b"name = 'x'", "is missing"),
+        (b"#" * (2 << 20), "that is no recipe"),
+    ],
+)
+def test_wrong_file(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=words) as caught:
+        load_recipe(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_name() -> None:
+    with pytest.raises(UserError, match="did you mean dcgan-ttur"):
+        load_recipe("dcgan-tur")
+    with pytest.raises(UserError, match=r"mine\.toml cannot be read"):
+        load_recipe("mine.toml")
+
+
+def test_differences_name_the_key() -> None:
+    ours, theirs = load_recipe("dcgan", ["schedule.batch=32"]), load_recipe("dcgan")
+    assert ours.differences(theirs) == {"schedule.batch": (32, 64)}

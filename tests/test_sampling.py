@@ -1,0 +1,202 @@
+"""limner sample: which face is which, what the picture says of itself, and that it can be made again."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from limner.errors import UserError
+from limner.latent.noise import face_latents
+from limner.model import Model, load, save_model, to_pixels
+from limner.networks import build_generator
+from limner.recipe import load_recipe
+from limner.sampling import recreate, sample
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was never trained: its faces differ from each other, which is all that is needed here."""
+    recipe = load_recipe("dcgan32", ["generator.width=64", "generator.init_std=0.1"])
+    torch.manual_seed(1)
+    generator = build_generator(recipe.generator, 32, recipe.latent.size)
+    folder = tmp_path_factory.mktemp("models") / "untrained"
+    facts = {
+        "recipe": "dcgan32",
+        "size": 32,
+        "latent_size": recipe.latent.size,
+        "latent_distribution": "gaussian",
+        "generator": recipe.generator.model_dump(),
+        "ema_halflife_images": 0.0,
+        "images": 0,
+        "data": {"name": "none"},
+        "licence": "Apache-2.0",
+    }
+    save_model(folder, generator, facts)
+    return folder
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_face_k_is_the_same_face_whatever_the_count(model_folder: Path) -> None:
+    model = load(model_folder)
+    many = model.sample(150, seed=3)
+    assert many.shape == (150, 32, 32, 3)
+    assert many.dtype == np.uint8
+    np.testing.assert_array_equal(model.sample(1, seed=3, first=149), many[149:])
+    np.testing.assert_array_equal(model.sample(70, seed=3, first=60), many[60:130])
+    assert (model.sample(150, seed=4) != many).any()
+    assert len(np.unique(many.reshape(150, -1), axis=0)) == 150
+
+
+def test_faces_are_the_generator_s(model_folder: Path) -> None:
+    """Against the plain call of the network on one latent at a time, in fp32: off by rounding alone."""
+    model = load(model_folder)
+    latents_BZ = face_latents(5, 0, 3, 100, "gaussian")
+    with torch.inference_mode():
+        plain = torch.cat([model.generator(z_Z[None]) for z_Z in latents_BZ])
+    expected = ((plain.permute(0, 2, 3, 1).double().numpy() + 1) * 127.5).round()
+    difference = np.abs(model.sample(3, seed=5, precision="fp32").astype(float) - expected)
+    assert difference.max() <= 1
+    assert np.abs(model.sample(3, seed=5, precision="bf16").astype(float) - expected).mean() < 2
+
+
+def test_pixels_are_quantised_at_a_fixed_range() -> None:
+    """A rival rescales by the least and largest value of the batch: one picture must not change another."""
+    x_BCHW = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0]).view(5, 1, 1, 1).expand(5, 3, 1, 1)
+    assert to_pixels(x_BCHW)[:, 0, 0, 0].tolist() == [0, 64, 128, 191, 255]
+    assert to_pixels(x_BCHW[1:2])[0, 0, 0, 0] == 64
+    assert to_pixels(torch.full((1, 3, 1, 1), 7.0)).max() == 255
+
+
+def test_truncation(model_folder: Path) -> None:
+    model = load(model_folder)
+    spread = [model.sample(16, truncation=t).astype(float).std(axis=0).mean() for t in (0.0, 0.5, 1.0)]
+    assert spread[0] == 0
+    assert spread[1] < spread[2]
+
+
+def test_grid_says_what_it_is(model_folder: Path, tmp_path: Path) -> None:
+    out = sample(model_folder, tmp_path / "faces.png", count=7, seed=2, columns=4, truncation=0.8, quiet=True)
+    picture = Image.open(out)
+    assert picture.size == (4 * 32 + 3 * 2, 2 * 32 + 2)
+    settings = json.loads(picture.info["limner"])
+    assert (settings["seed"], settings["count"], settings["truncation"]) == (2, 7, 0.8)
+    assert settings["weights_sha256"] == load(model_folder).config.weights_sha256
+    packet = picture.info["XML:com.adobe.xmp"]
+    description = ElementTree.fromstring(packet[packet.index("<x:xmpmeta") : packet.index("<?xpacket end")])
+    attributes = {key: value for element in description.iter() for key, value in element.attrib.items()}
+    assert attributes["{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"].endswith(
+        "/digitalsourcetype/trainedAlgorithmicMedia"
+    )
+    np.testing.assert_array_equal(pixels(out)[:32, :32], load(model_folder).sample(1, seed=2, truncation=0.8)[0])
+
+
+def test_recreate_gives_the_same_file(model_folder: Path, tmp_path: Path) -> None:
+    out = sample(model_folder, tmp_path / "faces.png", count=5, seed=9, truncation=0.7, first=3, quiet=True)
+    again = recreate(out, tmp_path / "again.png")
+    assert again.read_bytes() == out.read_bytes()
+    folder = sample(model_folder, tmp_path / "single", count=3, seed=9, single=True, quiet=True)
+    files = sorted(folder.iterdir())
+    assert [file.name for file in files] == ["000000.png", "000001.png", "000002.png"]
+    assert recreate(files[2], tmp_path / "third.png").read_bytes() == files[2].read_bytes()
+    np.testing.assert_array_equal(pixels(files[2]), load(model_folder).sample(1, seed=9, first=2)[0])
+
+
+def test_recreate_refuses_another_model(model_folder: Path, tmp_path: Path) -> None:
+    out = sample(model_folder, tmp_path / "faces.png", count=1, quiet=True)
+    other = tmp_path / "other"
+    model = Model.load(model_folder)
+    facts = model.config.model_dump(exclude={"weights_sha256"})
+    model.generator.linear.bias.add_(1)
+    save_model(other, model.generator, facts)
+    with pytest.raises(UserError, match="other weights"):
+        recreate(out, tmp_path / "again.png", model=other)
+    plain = tmp_path / "plain.png"
+    Image.new("RGB", (8, 8)).save(plain)
+    with pytest.raises(UserError, match="does not say how it was made"):
+        recreate(plain, tmp_path / "again.png")
+    with pytest.raises(UserError, match="not a PNG"):
+        recreate(Path(__file__), tmp_path / "again.png")
+    assert not (tmp_path / "again.png").exists()
+
+
+def test_nothing_is_overwritten_without_force(model_folder: Path, tmp_path: Path) -> None:
+    out = sample(model_folder, tmp_path / "faces.png", count=1, quiet=True)
+    before = out.read_bytes()
+    with pytest.raises(UserError, match="--force"):
+        sample(model_folder, out, count=2, quiet=True)
+    assert out.read_bytes() == before
+    sample(model_folder, out, count=2, force=True, quiet=True)
+    assert out.read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"count": 0}, "count is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"truncation": 3.0}, "truncation is 3.0"),
+        ({"truncation": float("nan")}, "truncation is nan"),
+        ({"count": 5000}, "--single"),
+        ({"columns": 0}, "--columns is 0"),
+    ],
+)
+def test_settings_out_of_range(model_folder: Path, tmp_path: Path, options: dict[str, float], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        sample(model_folder, tmp_path / "faces.png", quiet=True, **options)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_out(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"\.png"):
+        sample(model_folder, tmp_path / "faces.jpg", quiet=True)
+    with pytest.raises(UserError, match="no folder"):
+        sample(model_folder, tmp_path / "none" / "faces.png", quiet=True)
+
+
+def broken(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config.json", lambda old: b"{"),
+        ("config.json", lambda old: old.replace(b'"size":32', b'"size":33').replace(b'"size": 32', b'"size": 33')),
+        ("config.json", lambda old: old.replace(b'"width": 64', b'"width": 96')),
+        ("config.json", lambda old: old.replace(b'"network": "dcgan32"', b'"network": "os.system"')),
+        ("config.json", lambda old: b" " * (2 << 20)),
+        ("model.safetensors", lambda old: old[:-5]),
+        ("model.safetensors", lambda old: b""),
+        ("model.safetensors", lambda old: old[:-1] + bytes([old[-1] ^ 1])),
+    ],
+)
+def test_broken_model_is_one_line(model_folder: Path, tmp_path: Path, name: str, change: object) -> None:
+    for file in model_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    old = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(change(old))  # type: ignore[operator]
+    assert (tmp_path / name).read_bytes() != old
+    with pytest.raises(UserError) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value) or "model.safetensors" in str(caught.value)
+
+
+def test_no_model_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no model in it yet"):
+        load(tmp_path)
+    with pytest.raises(UserError, match="is no run and no model folder"):
+        load(tmp_path / "nothing")
+
+
+def test_model_folder_holds_no_code(model_folder: Path) -> None:
+    assert sorted(file.name for file in model_folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert "synthetic" in (model_folder / "README.md").read_text()
