@@ -86,9 +86,7 @@ def printed(network: nn.Module) -> list[str]:
         ("dcgan32", REPORT_001_GENERATOR, REPORT_001_DISCRIMINATOR),
     ],
 )
-def test_layers_are_the_reports(
-    recipe: str, generator_layers: list[str], discriminator_layers: list[str]
-) -> None:
+def test_layers_are_the_reports(recipe: str, generator_layers: list[str], discriminator_layers: list[str]) -> None:
     generator, discriminator = build(recipe)
     assert printed(generator) == generator_layers
     # Report 002's printed sigmoid and 001's logit are one number: the loss takes logits.
@@ -128,7 +126,9 @@ def test_weights_start_where_the_reports_say(std: float) -> None:
 
 
 @pytest.mark.parametrize("ours", [layers.Conv2d, layers.ConvTranspose2d])
-@pytest.mark.parametrize(("stride", "padding", "side"), [(2, 1, 8), (1, 0, 4), (2, 1, 9), (2, 0, 7), (1, 2, 5), (3, 2, 9)])
+@pytest.mark.parametrize(
+    ("stride", "padding", "side"), [(2, 1, 8), (1, 0, 4), (2, 1, 9), (2, 0, 7), (1, 2, 5), (3, 2, 9)]
+)
 def test_product_is_the_convolution(
     monkeypatch: pytest.MonkeyPatch, ours: type[nn.Module], stride: int, padding: int, side: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""Recipes: what ships is valid and exact, and every mistake gets one line that names the key and the nearest spelling."""
+"""Recipes: what ships is valid and exact, and every mistake gets one line that names the key and the nearest one."""
 
 from pathlib import Path
 

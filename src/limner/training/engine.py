@@ -55,6 +55,10 @@ class Engine:
         dist.all_reduce(votes)
         return bool(votes.item() > 0)
 
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        self.any(False)
+
 
 def start_engine(device: str, precision: str) -> Engine:
     """Choose the device (`auto`, `cpu`, `cuda`, `mps`) and precision (`auto`, `bf16`, `fp32`), and join the processes.

@@ -162,6 +162,9 @@ def _go_on(
         facts = _model_facts(recipe, faces)
         recorder = Recorder(run, recipe, state, batches, engine, seed, budget, terminal, facts)
         if broken is None:
+            crop = faces.info.crop.preset if faces.info.crop else None
+            if crop not in (recipe.data.crop, None):
+                terminal.say(f"Note: the recipe is made for the crop {recipe.data.crop}, the pictures have {crop}.")
             recorder.start(state)
         else:
             for name in broken:
@@ -178,6 +181,7 @@ def _go_on(
             interrupted=lambda s: agreed(s, asked_to_stop.is_set()),
         )
         recorder.stop(state, ended)
+        engine.wait()  # in every process the run is whole when this returns
     if ended == "diverged":
         raise UserError(
             f"{run.path} diverged at {state.images:,} images, and {MAX_ROLLBACKS} returns with halved rates did not "

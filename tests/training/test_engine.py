@@ -1,0 +1,127 @@
+"""The device, and several processes against one."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from limner.data.packed import PackedFaces
+from limner.errors import UserError
+from limner.report import read_log
+from limner.training.engine import Engine, machine_facts, start_engine
+from limner.training.session import resume, train
+from limner.training.state import read_newest
+
+NONE = ("generator.norm=none", "discriminator.norm=none")
+
+
+def log_lines(run: Path) -> list[dict[str, Any]]:
+    return [line for line in read_log(run) if line["event"] == "log"]
+
+
+def numbers(line: dict[str, Any], *but: str) -> dict[str, float]:
+    unequal = ("seconds", "images_per_second", *but)
+    return {key: value for key, value in line.items() if isinstance(value, float | int) and key not in unequal}
+
+
+@pytest.fixture(scope="module")
+def together(faces32: PackedFaces, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of `two_processes.py`, and `of one`, which one process began."""
+    out = tmp_path_factory.mktemp("together")
+    train("dcgan32", faces32, out / "of one", images=24, overrides=[*tiny, *NONE], device="cpu", quiet=True)
+    script = Path(__file__).with_name("two_processes.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(
+        [*command, str(faces32.path), str(out), *tiny],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_two_processes_train_as_one_would(
+    together: Path, faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    alone = train("dcgan32", faces32, tmp_path / "one", images=64, overrides=[*tiny, *NONE], device="cpu", quiet=True)
+    lines = {name: log_lines(path) for name, path in (("one", alone.path), ("two", together / "none"))}
+    assert [line["images"] for line in lines["two"]] == [32, 64]
+    for one, two in zip(lines["one"], lines["two"], strict=True):
+        # Overlap is measured within each process: other pairs.
+        assert numbers(two, "overlap") == pytest.approx(numbers(one, "overlap"), rel=2e-3)
+    one, two = (read_newest(path / "checkpoints")[1] for path in (alone.path, together / "none"))
+    assert one.keys() == two.keys()
+    for name in one:
+        assert (one[name] - two[name]).abs().mean() <= 0.02 * one[name].abs().mean() + 1e-6, name
+    assert json.loads((together / "none/run.json").read_text())["processes"] == 2
+
+
+def test_all_processes_hold_the_same_weights(together: Path) -> None:
+    """With batch norm too, which every process counts for itself."""
+    hashes = [json.loads((together / f"weights-{rank}.json").read_text()) for rank in (0, 1)]
+    assert hashes[0] == hashes[1]
+    assert set(hashes[0]) == {"none", "batch", "stopped", "of one", "asked to stop"}
+    assert hashes[0]["batch"] == hashes[0]["stopped"]
+
+
+def test_two_processes_stopped_and_resumed_end_as_if_left_alone(together: Path) -> None:
+    """The stop fell in the middle of a log window, of which each process had measured its own share."""
+    alone, stopped = (log_lines(together / name) for name in ("batch", "stopped"))
+    assert [line["images"] for line in stopped] == [32, 64, 96]
+    assert [numbers(line) for line in stopped] == [pytest.approx(numbers(line), rel=1e-6) for line in alone]
+
+
+def test_a_request_to_stop_that_reached_one_process_stops_all(together: Path) -> None:
+    record, _, broken = read_newest(together / "asked to stop/checkpoints")
+    assert (record["images"], broken) == (80, [])  # they agree every ten steps
+    assert read_log(together / "asked to stop")[-1]["reason"] == "interrupted"
+
+
+def test_a_checkpoint_loads_on_any_number_of_processes(
+    together: Path, faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    """`of one` was begun by one process, gone on with by two, and comes back to one."""
+    assert [line["images"] for line in log_lines(together / "of one")] == [32, 64]
+    back = resume(together / "of one", images=96, device="cpu", quiet=True)
+    alone = train("dcgan32", faces32, tmp_path / "run", images=96, overrides=[*tiny, *NONE], device="cpu", quiet=True)
+    for one, mixed in zip(log_lines(alone.path), log_lines(back.path), strict=True):
+        assert numbers(mixed, "overlap") == pytest.approx(numbers(one, "overlap"), rel=5e-3)
+
+
+def test_devices_that_are_not_there_are_one_line() -> None:
+    with pytest.raises(UserError, match="choose from auto, cpu, cuda, mps"):
+        start_engine("tpu", "fp32")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r"no cuda device.*there is cpu"):
+            start_engine("cuda", "fp32")
+    engine = start_engine("cpu", "auto")
+    assert engine.device == torch.device("cpu")
+    assert engine.precision in ("bf16", "fp32")
+
+
+def test_bf16_is_for_products_alone() -> None:
+    with Engine(torch.device("cpu"), "bf16").autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+        assert torch.nn.functional.softplus(torch.ones(2)).dtype == torch.float32
+    with Engine(torch.device("cpu"), "fp32").autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_facts_of_the_machine() -> None:
+    facts = machine_facts(torch.device("cpu"))
+    assert facts["cores"] == os.cpu_count()
+    assert facts["threads"] == torch.get_num_threads()
+    assert facts["processor"]
+    if platform.system() == "Linux":
+        kilobytes = int(Path("/proc/meminfo").read_text().split()[1])
+        assert facts["memory_gib"] == pytest.approx(kilobytes / 2**20, abs=0.1)
+    json.dumps(facts)
