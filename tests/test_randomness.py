@@ -16,7 +16,16 @@ def test_a_stream_depends_on_seed_purpose_and_position_alone() -> None:
     def draw(*key: object) -> tuple[float, ...]:
         return tuple(stream(*key).random(4))  # type: ignore[arg-type]
 
-    keys = [(0, "order"), (1, "order"), (0, "flip"), (0, "order", 1), (0, "order", 2), (0, "order", 1, 1)]
+    keys = [
+        (0, "order"),
+        (0, "order", 0),
+        (1, "order"),
+        (2**32, "order"),
+        (0, "flip"),
+        (0, "order", 1),
+        (0, "order", 2),
+        (0, "order", 1, 1),
+    ]
     forwards = [draw(*key) for key in keys]
     assert [draw(*key) for key in reversed(keys)] == forwards[::-1]
     assert len(set(forwards)) == len(keys)
@@ -43,7 +52,7 @@ def test_streams_stay_what_they_were() -> None:
     assert torch_seed(7, "step", 64, 1) == STEP_SEED
 
 
-FIRST_FACE, STEP_SEED = [3721327148, 301129696, 2503047515], 5548535231148927646
+FIRST_FACE, STEP_SEED = [2469476366, 1684770315, 3640639668], 2884032507186631242
 
 
 def draw(kind: str, distribution: str) -> torch.Tensor:

@@ -23,25 +23,34 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Fill the yielded empty folder; on leaving, it is synced and takes the place of `path`. On an error it is gone."""
+def new_folder(path: Path, synced: bool = True) -> Iterator[Path]:
+    """Fill the yielded empty folder; on leaving, it takes the place of `path`. On an error `path` stays as it was.
+
+    `synced` waits until the disk has it all: for what must outlive a loss of power.
+    """
+    suffix = uuid4().hex[:8]
+    beside, retired = (path.with_name(f".{path.name}.{suffix}.{what}") for what in ("partial", "retired"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
     beside.mkdir()
     try:
         yield beside
-        for file in [*beside.iterdir(), beside]:
-            _sync(file)
+        if synced:
+            for file in [*beside.iterdir(), beside]:
+                _sync(file)
         if path.exists():
-            retired = path.with_name(f".{path.name}.{uuid4().hex[:8]}.retired")
             path.rename(retired)
+        try:
             beside.rename(path)
-            shutil.rmtree(retired)
-        else:
-            beside.rename(path)
-        _sync(path.parent)
+        except BaseException:
+            if retired.exists():
+                retired.rename(path)
+            raise
+        if synced:
+            _sync(path.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(retired, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:

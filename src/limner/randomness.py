@@ -20,4 +20,4 @@ def torch_seed(seed: int, purpose: str, *position: int) -> int:
 
 
 def _sequence(seed: int, purpose: str, position: tuple[int, ...]) -> np.random.SeedSequence:
-    return np.random.SeedSequence([seed, crc32(purpose.encode()), *position])
+    return np.random.SeedSequence(seed, spawn_key=(crc32(purpose.encode()), *position))

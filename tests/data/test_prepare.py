@@ -41,7 +41,7 @@ def folder_of(place: Path, count: int, **options: Any) -> Path:
 
 
 def left_behind(place: Path) -> list[str]:
-    return [path.name for path in place.iterdir() if re.search(r"\.(partial|replaced)-", path.name)]
+    return [path.name for path in place.iterdir() if re.search(r"\.(partial|retired)$", path.name)]
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def test_failure_to_move_in_puts_the_old_one_back(tmp_path: Path, monkeypatch: p
     rename = Path.rename
 
     def fails(path: Path, target: Path) -> Path:
-        if ".partial-" in path.name:
+        if path.name.endswith(".partial"):
             raise OSError(28, "No space left on device")
         return rename(path, target)
 
@@ -304,7 +304,7 @@ def test_script_without_main_guard(tmp_path: Path) -> None:
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     code = f"from limner.data.prepare import prepare; prepare('synthetic:100000', {str(tmp_path / 'out')!r}, workers=2)"
     running = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True)
-    while not any(tmp_path.glob(".out.partial-*/images.npy")):
+    while not any(tmp_path.glob(".out.*.partial/images.npy")):
         assert running.poll() is None
         time.sleep(0.05)
     time.sleep(1.5)  # the workers are up

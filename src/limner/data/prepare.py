@@ -7,7 +7,6 @@ grow with the data set, and neither the number of workers nor their speed can be
 
 import os
 import re
-import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +47,7 @@ from limner.data.packed import (
 )
 from limner.data.workers import Chunk, Decode, Draw, Load, loading
 from limner.errors import UserError
+from limner.files import new_folder
 from limner.progress import progress_bar
 
 MAX_SYNTHETIC = 10_000_000
@@ -114,7 +114,7 @@ def prepare(
 
     names_to_load = [work.files[file] for file in chosen]
     with (
-        _made_whole(target) as folder,
+        new_folder(target, synced=False) as folder,
         progress_bar("prepare", len(chosen), "pictures", quiet) as advance,
         loading(work.load, names_to_load, workers or _cores(), picture_bytes) as chunks,
     ):
@@ -359,28 +359,6 @@ def _write_header(out: IO[bytes], shape: tuple[int, ...]) -> None:
     """Numpy pads the header to the same length for any number of pictures, so it can be filled in last."""
     out.seek(0)
     np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
-
-
-@contextmanager
-def _made_whole(target: Path) -> Iterator[Path]:
-    """A folder beside `target` to write into, which takes its place at the end, or is gone if anything went wrong."""
-    suffix = secrets.token_hex(4)
-    folder = target.with_name(f".{target.name}.partial-{suffix}")
-    replaced = target.with_name(f".{target.name}.replaced-{suffix}")
-    folder.mkdir()
-    try:
-        yield folder
-        if target.exists():
-            target.rename(replaced)
-        try:
-            folder.rename(target)
-        except BaseException:
-            if replaced.exists():
-                replaced.rename(target)
-            raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _nothing_left(source: str | Path, found: int, rejects: dict[str, str]) -> str:
