@@ -93,9 +93,10 @@ class Recorder:
 
     def roll_back(self, state: State) -> None:
         """Return `state` to the newest whole checkpoint."""
-        images, rate_scale = state.images, state.rate_scale / 2
+        images, seconds, rate_scale = state.images, state.seconds, state.rate_scale / 2
         record, tensors, _ = read_newest(self.run.path / CHECKPOINTS)
         restore(state, record, tensors)
+        state.seconds = seconds  # the time is spent all the same
         self.window, self.saved = (state.images, state.seconds), state.images
         if self.engine.is_main:
             self._event("rollback", state, from_images=images, to_images=state.images, rate_scale=rate_scale)
@@ -139,9 +140,8 @@ class Recorder:
         images, seconds = self.window
         self.window = (state.images, state.seconds)
         line: dict[str, Any] = {
-            "images": state.images,
+            "images": state.images,  # `verdict` wants to know
             "step": state.images // self.recipe.schedule.batch,
-            "seconds": round(state.seconds, 3),
             "images_per_second": round((state.images - images) / max(state.seconds - seconds, 1e-9), 1),
             **{name: value / sums["steps"] for name, value in sums.items() if name != "steps"},
             **self.health.measure(self._faces(state)),
@@ -159,7 +159,7 @@ class Recorder:
         self.terminal.log(line, self.budget.share(state), seconds_left)
 
     def _event(self, event: str, state: State, **fields: Any) -> dict[str, Any]:
-        line = {"event": event, "images": state.images} | fields
+        line = {"event": event, "images": state.images, "seconds": round(state.seconds, 3)} | fields
         self.log.write(json.dumps(line) + "\n")
         self.log.flush()
         return line
