@@ -86,6 +86,8 @@ def tiny() -> tuple[str, ...]:
     return (
         "generator.width=64",
         "discriminator.width=8",
+        "generator.init_std=0.02",
+        "discriminator.init_std=0.02",
         "schedule.batch=8",
         "record.log_images=32",
         "record.sample_images=64",

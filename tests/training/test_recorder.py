@@ -53,7 +53,9 @@ def test_everything_is_written_when_it_is_due(run: Run) -> None:
     assert [int(name) for name in samples] == [0, *due(36, 96), 96]
     assert [int(path.name) for path in sorted((run.path / "checkpoints").iterdir())] == [64, 96]
     assert [line["event"] for line in events] == ["start", *["log"] * 4, "stop"]
-    assert events[-1] == {"event": "stop", "images": 96, "reason": "finished"}
+    stop = events[-1]
+    assert stop == {"event": "stop", "images": 96, "seconds": stop["seconds"], "reason": "finished"}
+    assert stop["seconds"] >= events[-2]["seconds"]
     assert run.info["budget"] == {"images": 90, "seconds": None}
     assert run.recipe.record.log_images == 20
     assert (run.path / "report.html").stat().st_size > 1000
