@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
 import shlex
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner.errors import UserError
+from limner.files import write_file
 
 Row = dict[str, Any]
 
@@ -98,12 +98,8 @@ def write_report(run: Path) -> Path:
         )
     template = files("limner").joinpath("assets/report.html").read_text(encoding="utf-8")
     page = template.replace("{{csp}}", _content_security_policy(template)).replace("{{data}}", _json(_contents(run)))
-    path, beside = run / "report.html", run / f".report.{os.getpid()}.tmp"
-    try:
-        beside.write_text(page, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    path = run / "report.html"
+    write_file(path, page.encode())
     return path
 
 
