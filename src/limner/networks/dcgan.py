@@ -1,6 +1,6 @@
 """The DCGAN of Radford et al. (2016) as reports 001 and 002 print it: generator and discriminator side by side.
 
-Shapes: B batch, Z latent, H and W the picture's sides. Pictures are in [-1, 1]. `init_std` is the standard deviation of
+Shapes: B batch, Z latent, C channels, H and W the picture's sides, O outputs. `init_std` is the standard deviation of
 the normal from which all convolution and linear weights start; scales of batch norm start at N(1, init_std) as in the
 paper, biases at zero.
 """
@@ -11,23 +11,36 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from limner.networks.layers import Conv2d, ConvTranspose2d
+from limner.networks.layers import Conv2d, ConvTranspose2d, WideSigmoid, init_normal
 from limner.networks.settings import NetworkSettings
+
+# `layer` normalises over all of a picture's channels and places: the norm for critics under a gradient penalty, which
+# pictures of one batch must not share (Gulrajani et al. 2017). With `none` every convolution has a bias: ours, since
+# without one the network could only scale with its input.
+Norm = Literal["batch", "layer", "none"]
+OUTPUTS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "sigmoid": WideSigmoid}
 
 
 class _GeneratorSettings(NetworkSettings):
-    """`width`: channels at 4x4, halved at each doubling of the side."""
+    """`width`: channels at 4x4, halved at each doubling of the side. `output`: tanh for [-1, 1], sigmoid for [0, 1]."""
 
     width: int = Field(ge=64, le=4096, multiple_of=32)
-    norm: Literal["batch", "none"] = "batch"
+    norm: Norm = "batch"
+    output: Literal["tanh", "sigmoid"] = "tanh"
     init_std: float = Field(default=0.02, gt=0)
 
 
 class _DiscriminatorSettings(NetworkSettings):
-    """`width`: channels after the first convolution, doubled at each halving of the side."""
+    """`width`: channels after the first convolution, doubled at each halving of the side.
+
+    `downsampling`: how the side is halved. `stride` is the DCGAN's; the pools follow a 3x3 convolution of stride 1;
+    `hybrid` has strides in the first half and average pools in the second. Report 002 tried "a hybrid network" and
+    "pooling" and says no more of them: what they are here is ours.
+    """
 
     width: int = Field(ge=4, le=2048)
-    norm: Literal["batch", "none"] = "batch"
+    norm: Norm = "batch"
+    downsampling: Literal["stride", "average-pool", "max-pool", "hybrid"] = "stride"
     init_std: float = Field(default=0.02, gt=0)
 
 
@@ -53,15 +66,15 @@ class DcganGenerator(nn.Module):
     def __init__(self, settings: DcganGeneratorSettings, size: int, latent: int) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            ConvTranspose2d(latent, settings.width, 4, 1, 0, bias=False),
+            ConvTranspose2d(latent, settings.width, 4, 1, 0, bias=_bias(settings)),
             *_norm(settings, settings.width),
             nn.ReLU(inplace=True),
             *_doublings(settings, size),
         )
-        _init(self, settings.init_std)
+        init_normal(self, settings.init_std)
 
     def forward(self, z_BZ: Tensor) -> Tensor:
-        """B x Z -> B x 3 x H x W in [-1, 1]."""
+        """B x Z -> B x 3 x H x W in the range of `output`."""
         return self.main(z_BZ[:, :, None, None])  # type: ignore[no-any-return]
 
 
@@ -71,15 +84,16 @@ class DcganDiscriminator(nn.Module):
     The printed sigmoid is left to the objective, which works on logits.
     """
 
-    def __init__(self, settings: DcganDiscriminatorSettings, size: int) -> None:
+    def __init__(self, settings: DcganDiscriminatorSettings, size: int, channels: int = 3, outputs: int = 1) -> None:
         super().__init__()
         top = settings.width * size // 8
-        self.main = nn.Sequential(*_halvings(settings, size), Conv2d(top, 1, 4, 1, 0, bias=False))
-        _init(self, settings.init_std)
+        head = Conv2d(top, outputs, 4, 1, 0, bias=_bias(settings))
+        self.main = nn.Sequential(*_halvings(settings, size, channels), head)
+        init_normal(self, settings.init_std)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """B x 3 x H x W in [-1, 1] -> B logits."""
-        return self.main(x_BCHW).flatten()  # type: ignore[no-any-return]
+        """B x C x H x W -> B x O."""
+        return self.main(x_BCHW).flatten(1)  # type: ignore[no-any-return]
 
 
 class Dcgan32Generator(nn.Module):
@@ -89,58 +103,66 @@ class Dcgan32Generator(nn.Module):
         super().__init__()
         self.linear = nn.Linear(latent, settings.width * 4 * 4)
         self.main = nn.Sequential(nn.Unflatten(1, (settings.width, 4, 4)), *_doublings(settings, size))
-        _init(self, settings.init_std)
+        init_normal(self, settings.init_std)
 
     def forward(self, z_BZ: Tensor) -> Tensor:
-        """B x Z -> B x 3 x H x W in [-1, 1]."""
+        """B x Z -> B x 3 x H x W in the range of `output`."""
         return self.main(self.linear(z_BZ))  # type: ignore[no-any-return]
 
 
 class Dcgan32Discriminator(nn.Module):
     """Report 001's discriminator: strided convolutions, batch norm on all but the first, a linear layer to a logit."""
 
-    def __init__(self, settings: Dcgan32DiscriminatorSettings, size: int) -> None:
+    def __init__(self, settings: Dcgan32DiscriminatorSettings, size: int, channels: int = 3, outputs: int = 1) -> None:
         super().__init__()
-        self.main = nn.Sequential(*_halvings(settings, size), nn.Flatten())
-        self.linear = nn.Linear(settings.width * size // 8 * 4 * 4, 1)
-        _init(self, settings.init_std)
+        self.main = nn.Sequential(*_halvings(settings, size, channels), nn.Flatten())
+        self.linear = nn.Linear(settings.width * size // 8 * 4 * 4, outputs)
+        init_normal(self, settings.init_std)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """B x 3 x H x W in [-1, 1] -> B logits."""
-        return self.linear(self.main(x_BCHW)).flatten()  # type: ignore[no-any-return]
+        """B x C x H x W -> B x O."""
+        return self.linear(self.main(x_BCHW))  # type: ignore[no-any-return]
 
 
 def _doublings(settings: _GeneratorSettings, size: int) -> list[nn.Module]:
-    """Transposed convolutions from `settings.width` channels at 4x4 to a picture of `size`; the last ends in tanh."""
+    """Transposed convolutions from `settings.width` channels at 4x4 to a picture of `size`."""
     layers: list[nn.Module] = []
     width = settings.width
     for _ in range(int(log2(size // 8))):
-        layers += [ConvTranspose2d(width, width // 2, 4, 2, 1, bias=False), *_norm(settings, width // 2)]
-        layers.append(nn.ReLU(inplace=True))
+        layers.append(ConvTranspose2d(width, width // 2, 4, 2, 1, bias=_bias(settings)))
+        layers += [*_norm(settings, width // 2), nn.ReLU(inplace=True)]
         width //= 2
-    return [*layers, ConvTranspose2d(width, 3, 4, 2, 1, bias=False), nn.Tanh()]
+    return [*layers, ConvTranspose2d(width, 3, 4, 2, 1, bias=_bias(settings)), OUTPUTS[settings.output]()]
 
 
-def _halvings(settings: _DiscriminatorSettings, size: int) -> list[nn.Module]:
-    """Strided convolutions from a picture of `size` to 4x4, the channels doubling; no batch norm after the first."""
-    layers: list[nn.Module] = [Conv2d(3, settings.width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+def _halvings(settings: _DiscriminatorSettings, size: int, channels: int) -> list[nn.Module]:
+    """Convolutions from a picture of `size` to 4x4, the channels doubling; no norm after the first."""
+    layers: list[nn.Module] = []
+    steps = int(log2(size // 4))
     width = settings.width
-    for _ in range(int(log2(size // 8))):
-        layers += [Conv2d(width, 2 * width, 4, 2, 1, bias=False), *_norm(settings, 2 * width)]
+    for step in range(steps):
+        layers += _halving(settings, channels, width, first_half=2 * step < steps)
+        layers += _norm(settings, width) if step > 0 else []
         layers.append(nn.LeakyReLU(0.2, inplace=True))
-        width *= 2
+        channels, width = width, 2 * width
     return layers
 
 
+def _halving(settings: _DiscriminatorSettings, channels: int, width: int, first_half: bool) -> list[nn.Module]:
+    """One convolution that halves the side, or one and a pool."""
+    kind = settings.downsampling
+    if kind == "stride" or (kind == "hybrid" and first_half):
+        return [Conv2d(channels, width, 4, 2, 1, bias=_bias(settings))]
+    # The pool comes before norm and activation, as in report 000: they then have a quarter of the places to work on.
+    pool = nn.MaxPool2d(2) if kind == "max-pool" else nn.AvgPool2d(2)
+    return [Conv2d(channels, width, 3, 1, 1, bias=_bias(settings)), pool]
+
+
 def _norm(settings: _GeneratorSettings | _DiscriminatorSettings, channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels)] if settings.norm == "batch" else []
+    if settings.norm == "none":
+        return []
+    return [nn.BatchNorm2d(channels) if settings.norm == "batch" else nn.GroupNorm(1, channels)]
 
 
-def _init(network: nn.Module, std: float) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, std)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, std)
+def _bias(settings: _GeneratorSettings | _DiscriminatorSettings) -> bool:
+    return settings.norm == "none"

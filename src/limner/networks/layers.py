@@ -11,8 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.errors import UserError
+
+# Karras et al. (2018), for both of their layers.
+EPSILON = 1e-8
 # Below this many channels in times channels out the gathering costs more than the product saves.
 GEMM_MIN_CHANNELS = 128 * 128
+# Kernels of 3x3 gain from it later: with eight times the channels, and on pictures of 8x8 and below.
+FEW_PLACES = 8 * 8
 
 
 def gather_windows(x_BHWC: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
@@ -112,15 +118,78 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         return y_BHWC.permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
 
+class WideSigmoid(nn.Sigmoid):
+    """`torch.nn.Sigmoid` in fp32: in bf16 all above 0.998 would be 1, and the logarithm of what is missing infinite."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x.to(torch.promote_types(x.dtype, torch.float32)))
+
+
+class PixelNorm(nn.Module):
+    """Divide the channels of every place by their root mean square (Karras et al. 2018)."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B x C x H x W -> the same shape, the channels' mean square 1 at every place (0 where all are 0)."""
+        # By way of the norm, no tensor of the squares is made: half the time of the plain formula on the CPU. On CUDA
+        # autocast takes norms in fp32.
+        mean_square_B1HW = torch.linalg.vector_norm(x_BCHW, dim=1, keepdim=True).square() / x_BCHW.shape[1]
+        return x_BCHW * (mean_square_B1HW + EPSILON).rsqrt().to(x_BCHW.dtype)  # type: ignore[no-any-return]
+
+
+class MinibatchStandardDeviation(nn.Module):
+    """Add a channel that tells how much the pictures of a group differ (Karras et al. 2018).
+
+    Of every channel and place the standard deviation over the group, then the mean of these: one number for a group.
+    A group is `group` pictures that follow one another in the batch; 0: the whole batch.
+    """
+
+    def __init__(self, group: int = 0) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B x C x H x W -> B x (C + 1) x H x W; raises UserError where the groups do not fill the batch."""
+        B, C, H, W = x_BCHW.shape
+        group = self.group or B
+        if B % group:
+            raise UserError(
+                f"A batch of {B} cannot be cut into groups of {group} (the minibatch standard deviation's)."
+            )
+        # In bf16 the differences between pictures that are nearly alike would be lost.
+        x_NGCHW = x_BCHW.to(torch.promote_types(x_BCHW.dtype, torch.float32)).view(-1, group, C, H, W)
+        variance_NCHW = (x_NGCHW - x_NGCHW.mean(1, keepdim=True)).square().mean(1)
+        statistic_N = (variance_NCHW + EPSILON).sqrt().mean((1, 2, 3))  # the plain root has no gradient at 0
+        statistic_B = statistic_N.repeat_interleave(group).to(x_BCHW.dtype)
+        return torch.cat([x_BCHW, statistic_B[:, None, None, None].expand(B, 1, H, W)], 1)
+
+    def extra_repr(self) -> str:
+        return f"group={self.group}" if self.group else ""
+
+
+def init_normal(network: nn.Module, std: float) -> None:
+    """DCGAN's start: weights from N(0, `std`), scales of batch norm from N(1, `std`), biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, std)
+
+
 def _as_product(layer: nn.Conv2d | nn.ConvTranspose2d, x_BCHW: Tensor) -> bool:
+    channels = layer.in_channels * layer.out_channels
+    few_places = x_BCHW.shape[2] * x_BCHW.shape[3] <= FEW_PLACES
     return (
         x_BCHW.device.type == "cpu"
-        and layer.kernel_size == (4, 4)
+        and (
+            (layer.kernel_size == (4, 4) and channels >= GEMM_MIN_CHANNELS)
+            or (layer.kernel_size == (3, 3) and channels >= 8 * GEMM_MIN_CHANNELS and few_places)
+        )
         and layer.dilation == (1, 1)
         and layer.groups == 1
         and layer.padding_mode == "zeros"
         and layer.padding != "same"
-        and layer.in_channels * layer.out_channels >= GEMM_MIN_CHANNELS
     )
 
 

@@ -6,4 +6,4 @@ from pydantic import BaseModel, ConfigDict
 class NetworkSettings(BaseModel):
     """The settings of one network. Each subclass adds `network`, its name in `limner.networks`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
