@@ -11,8 +11,9 @@ from PIL import Image
 
 from limner.errors import UserError
 from limner.latent.noise import face_latents
-from limner.model import Model, load, save_model, to_pixels
+from limner.model import Model, load, save_model
 from limner.networks import build_generator
+from limner.pixels import to_pixels
 from limner.recipe import load_recipe
 from limner.sampling import recreate, sample
 
@@ -69,9 +70,9 @@ def test_faces_are_the_generator_s(model_folder: Path) -> None:
 def test_pixels_are_quantised_at_a_fixed_range() -> None:
     """A rival rescales by the least and largest value of the batch: one picture must not change another."""
     x_BCHW = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0]).view(5, 1, 1, 1).expand(5, 3, 1, 1)
-    assert to_pixels(x_BCHW)[:, 0, 0, 0].tolist() == [0, 64, 128, 191, 255]
-    assert to_pixels(x_BCHW[1:2])[0, 0, 0, 0] == 64
-    assert to_pixels(torch.full((1, 3, 1, 1), 7.0)).max() == 255
+    assert to_pixels(x_BCHW, "signed")[:, 0, 0, 0].tolist() == [0, 64, 128, 191, 255]
+    assert to_pixels(x_BCHW[1:2], "signed")[0, 0, 0, 0] == 64
+    assert to_pixels(torch.full((1, 3, 1, 1), 7.0), "signed").max() == 255
 
 
 def test_truncation(model_folder: Path) -> None:

@@ -132,7 +132,7 @@ def train(
     recipe: Annotated[
         str | None, typer.Argument(help="Name of a recipe (limner recipes lists them) or a TOML file.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder that limner prepare made.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder that limner prepare made; the painter needs none.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new run.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run instead, exactly where it stopped.")] = None,
     images: Annotated[int | None, typer.Option(help="Train until so many images were shown.")] = None,
@@ -157,7 +157,7 @@ def train(
         if out is not None or seed is not None or force:
             raise UserError("--out, --seed and --force belong to a new run: leave them out with --resume.")
         run = run_resume(resume, recipe=recipe, overrides=overrides, data=data, device=device, quiet=quiet, **budget)
-    elif recipe is None or data is None or out is None:
+    elif recipe is None or out is None:
         raise UserError("Say what to train: limner train RECIPE --data DIR --out RUN, or limner train --resume RUN.")
     else:
         run = run_train(
@@ -171,7 +171,7 @@ def train(
             quiet=quiet,
             **budget,
         )
-    _say(f"Done: look at {run.path / 'report.html'}; draw faces with limner sample {run.path} --out faces.png")
+    _say(f"Done: look at {run.path / 'report.html'}; draw new ones with limner sample {run.path} --out new.png")
 
 
 @app.command()
@@ -182,6 +182,10 @@ def sample(
     seed: Annotated[int, typer.Option(help="Which faces: the same seed gives the same ones.")] = 0,
     first: Annotated[int, typer.Option(help="Number of the first face of this seed.")] = 0,
     columns: Annotated[int | None, typer.Option(help="Faces in a row. Default: as square as it goes.")] = None,
+    with_: Annotated[
+        str | None, typer.Option("--with", help="Attributes that the faces shall have: smiling,black_hair.")
+    ] = None,
+    without: Annotated[str | None, typer.Option(help="Attributes that they shall not have: eyeglasses.")] = None,
     truncation: Annotated[
         float, typer.Option(help="Below 1: more ordinary faces; 1: as trained; 0: one face for all.")
     ] = 1.0,
@@ -208,6 +212,8 @@ def sample(
             seed=seed,
             first=first,
             columns=columns,
+            with_=_words(with_),
+            without=_words(without),
             truncation=truncation,
             single=single,
             device=device,
@@ -217,16 +223,112 @@ def sample(
     _say(str(path))
 
 
+Weights = Annotated[
+    Path | None, typer.Option(help="File of the extractor's weights, where it is not the one that comes with it.")
+]
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run or a model folder.")],
+    data: Annotated[Path, typer.Option(help="Folder that limner prepare made: the real pictures.")],
+    protocol: Annotated[
+        str, typer.Option(help="quick, report004, celeba178-50k, training, or a TOML file of your own.")
+    ] = "quick",
+    samples: Annotated[int | None, typer.Option(help="Pictures to generate. Default: the protocol's number.")] = None,
+    extractor: Annotated[
+        str | None, typer.Option(help="inception (its distance alone is FID), lite0 or judge. Default: the protocol's.")
+    ] = None,
+    weights: Weights = None,
+    seeds: Annotated[int | None, typer.Option(help="Sets of pictures, for a spread: 1, or at least 3.")] = None,
+    truncation: Annotated[float, typer.Option(help="As in limner sample.")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="Also write the results as JSON.")] = None,
+    device: Device = "cpu",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how far a model's faces are from held-out real ones, with everything that the number depends on."""
+    from limner.evaluation.evaluate import evaluate as run_evaluate
+    from limner.evaluation.results import describe, results_table
+
+    results = run_evaluate(
+        model,
+        data,
+        protocol=protocol,
+        samples=samples,
+        extractor=extractor,
+        weights=weights,
+        seeds=seeds,
+        truncation=truncation,
+        out=out,
+        device=device,
+        force=force,
+        quiet=quiet,
+    )
+    console.print(results_table(results))
+    for sentence in describe(results):
+        _say(sentence)
+
+
+@app.command()
+def compare(
+    models: Annotated[list[str], typer.Argument(help="Runs or model folders.")],
+    data: Annotated[Path, typer.Option(help="Folder that limner prepare made: the real pictures.")],
+    out: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("compare.html"),
+    protocol: Annotated[str, typer.Option(help="As in limner evaluate.")] = "quick",
+    nearest: Annotated[
+        bool, typer.Option(help="Show the nearest training pictures: the page then holds pictures of real people.")
+    ] = True,
+    device: Device = "cpu",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put models side by side on one page: faces from the same seeds, numbers with spreads and floors, a verdict."""
+    from limner.evaluation.compare import compare as run_compare
+
+    _say(
+        str(run_compare(models, data, out, protocol=protocol, nearest=nearest, device=device, force=force, quiet=quiet))
+    )
+
+
+judge_app = typer.Typer(no_args_is_help=True, help="The attribute judge that `limner evaluate` asks.")
+app.add_typer(judge_app, name="judge")
+
+
+@judge_app.command("train")
+def judge_train(
+    data: Annotated[Path, typer.Argument(help="Folder that limner prepare made, with attributes.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new judge.")],
+    seed: Annotated[int, typer.Option(help="For all that is random.")] = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a judge of attributes on the training pictures, and measure it on the held-out ones."""
+    from limner.evaluation.judge import train_judge
+
+    judge = train_judge(data, out, seed=seed, force=force, quiet=quiet)
+    accuracies = [value for value in judge.balanced_accuracy.values() if value is not None]
+    _say(f"{out}: balanced accuracy {sum(accuracies) / len(accuracies):.3f} over {len(accuracies)} attributes")
+
+
 @app.command()
 def bench(
     recipe: Annotated[str, typer.Argument(help="Recipe whose networks to measure.")] = "dcgan",
     steps: Annotated[int, typer.Option(help="Timed steps of each loop, in turn.")] = 8,
     out: Annotated[Path | None, typer.Option(help="Also write the numbers as JSON.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting: schedule.batch=16. May be repeated.")
+    ] = None,
 ) -> None:
     """This machine's training and drawing speed against the plain loop everyone starts from, side by side."""
     from limner.bench import bench as run_bench
 
-    run_bench(recipe, steps=steps, out=out)
+    run_bench(recipe, steps=steps, out=out, overrides=set_ or [])
+
+
+def _words(text: str | None) -> list[str]:
+    """The parts of a list that is separated by commas."""
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
 def _say(text: str) -> None:

@@ -3,12 +3,13 @@
 Shapes: N faces, Z latent, H and W the picture's sides. Face k of a seed is the same face whatever is drawn beside it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -18,12 +19,17 @@ from torch import Tensor, nn
 from limner import __version__
 from limner.errors import UserError
 from limner.files import new_folder, sha256, write_file
+from limner.latent.labels import face_labels, read_asked
 from limner.latent.noise import face_latents
 from limner.networks import build_generator
+from limner.painting import small_pictures
+from limner.pixels import to_pixels
 from limner.recipe import GeneratorSettings
 from limner.training.engine import gains_by_bf16
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+NOTHING = np.zeros((0, 0), np.uint8)
+KNOWN = "known_attributes"  # among the weights, but none of them
 MAX_CONFIG_BYTES = 1 << 20
 # Every pass runs on exactly this many latents, so that a face does not depend on how many are asked for.
 BATCH = 64
@@ -38,11 +44,15 @@ class ModelConfig(BaseModel):
     format_version: Literal[1] = 1
     limner_version: str = __version__
     recipe: str
-    size: Literal[32, 64, 128]
-    latent_size: int = Field(ge=1, le=4096)
+    kind: Literal["pictures", "curves"] = "pictures"
+    size: Literal[15, 32, 64, 128]
+    """The pictures' width and height, or the number of a curve's points."""
+    latent_size: int = Field(ge=1, le=3 * 128 * 128)
     latent_distribution: Literal["gaussian", "uniform", "spherical"]
+    pixel_range: Literal["signed", "unit", "byte"] = "signed"
     generator: GeneratorSettings
     attribute_names: tuple[str, ...] = ()
+    """What the generator is given beside the latent; empty where it takes no attributes."""
     images: int = Field(ge=0)
     """Images shown in training."""
     ema_halflife_images: float
@@ -54,8 +64,12 @@ class ModelConfig(BaseModel):
 class Model:
     """A trained generator and how to draw from it."""
 
-    def __init__(self, config: ModelConfig, generator: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self, config: ModelConfig, generator: nn.Module, device: torch.device, known_MA: NDArray[np.uint8] = NOTHING
+    ) -> None:
         self.config = config
+        self.known_MA = known_MA
+        """Attribute vectors of training pictures, from which those of new faces are drawn; 0 x 0 without attributes."""
         self.device = device
         self.generator = generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
@@ -70,36 +84,72 @@ class Model:
         weights = folder / WEIGHTS
         if not weights.is_file() or sha256(weights) != config.weights_sha256:
             raise UserError(f"{weights} is missing or damaged (its checksum is not the one in {CONFIG}).")
-        generator = build_generator(config.generator, config.size, config.latent_size)
+        generator = build_generator(config.generator, config.size, config.latent_size + len(config.attribute_names))
         try:
-            generator.load_state_dict(load_file(weights))
+            tensors = load_file(weights)
+            known_MA = tensors.pop(KNOWN, torch.empty(0, 0)).to(torch.uint8).numpy()
+            generator.load_state_dict(tensors)
+            if config.attribute_names and (not len(known_MA) or known_MA.shape[1:] != (len(config.attribute_names),)):
+                raise RuntimeError
         except (SafetensorError, RuntimeError):
             raise UserError(f"{weights} does not hold the network that {folder / CONFIG} describes.") from None
-        return cls(config, generator.float(), torch.device(device))
+        return cls(config, generator.float(), torch.device(device), known_MA)
 
     def sample(
         self,
         count: int,
         seed: int = 0,
         *,
+        with_: Sequence[str] = (),
+        without: Sequence[str] = (),
         truncation: float = 1.0,
         first: int = 0,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
     ) -> NDArray[np.uint8]:
         """The faces `first` ... `first + count - 1` of `seed`: uint8, N x H x W x 3, 0 to 255.
 
-        `truncation` shrinks the latents towards the middle of their space: 1 is the model as it was trained, less gives
-        more ordinary faces, 0 the same face every time. `precision` is the number format of the convolutions (`auto`:
-        bf16 where the device gains by it).
+        `with_` and `without` name attributes that the faces shall and shall not have; all others follow as they go
+        together in the training pictures. `truncation` shrinks the latents towards the middle of their space: 1 is the
+        model as it was trained, less gives more ordinary faces, 0 the same face every time. `precision` is the number
+        format of the convolutions (`auto`: bf16 where the device gains by it).
 
-        Raises UserError for a count, seed, first or truncation out of range.
+        Raises UserError for a count, seed, first or truncation out of range, an attribute that the model does not know,
+        and for attributes asked of a model that was trained without.
         """
-        return np.concatenate(list(self.batches(count, seed, truncation=truncation, first=first, precision=precision)))
+        labels_NA = self.labels(count, seed, with_=with_, without=without, first=first)
+        portions = self.batches(
+            count, seed, truncation=truncation, first=first, precision=precision, labels_NA=labels_NA
+        )
+        return np.concatenate(list(portions))
+
+    def labels(
+        self, count: int, seed: int = 0, *, with_: Sequence[str] = (), without: Sequence[str] = (), first: int = 0
+    ) -> NDArray[np.uint8]:
+        """The attribute vectors with which `sample` draws: uint8, N x A, in the order of `config.attribute_names`."""
+        if not self.config.attribute_names:
+            if with_ or without:
+                raise UserError(
+                    f"This model ({self.config.recipe}) was trained without attributes, it cannot draw faces with or "
+                    "without some; recipes that can are cgan and acgan."
+                )
+            return np.zeros((count, 0), np.uint8)
+        asked = read_asked(self.config.attribute_names, with_, without)
+        return face_labels(seed, first, count, self.known_MA, asked)
 
     def batches(
-        self, count: int, seed: int = 0, *, truncation: float = 1.0, first: int = 0, precision: str = "auto"
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        truncation: float = 1.0,
+        first: int = 0,
+        precision: str = "auto",
+        labels_NA: NDArray[np.uint8] | None = None,
     ) -> Iterator[NDArray[np.uint8]]:
-        """The faces of `sample` in portions of at most 64, so that any number of them fits in memory."""
+        """The faces of `sample` in portions of at most 64, so that any number of them fits in memory.
+
+        `labels_NA` are the faces' attribute vectors, uint8 N x A; by default as in `sample` without any wish.
+        """
         for name, value, least in (("count", count, 1), ("seed", seed, 0), ("first", first, 0)):
             if value < least:
                 raise UserError(f"{name} is {value}; it must be at least {least}.")
@@ -107,26 +157,32 @@ class Model:
             raise UserError(f"truncation is {truncation}; it must lie between 0 and 2 (1: as trained).")
         if precision == "auto":
             precision = self.precision
-        for start in range(first, first + count, BATCH):
-            z_BZ = face_latents(seed, start, BATCH, self.config.latent_size, self.config.latent_distribution)
-            faces_NHWC = to_pixels(self._generate(z_BZ * truncation, precision))
-            yield faces_NHWC[: first + count - start]
+        if labels_NA is None:
+            labels_NA = self.labels(count, seed, first=first)
+        for start in range(0, count, BATCH):
+            z_BZ = face_latents(seed, first + start, BATCH, self.config.latent_size, self.config.latent_distribution)
+            y_BA = torch.from_numpy(labels_NA[start : start + BATCH]).float()
+            y_BA = F.pad(y_BA, (0, 0, 0, BATCH - len(y_BA)))  # a pass of another size could give other last bits
+            yield self.generate(z_BZ * truncation, y_BA, precision)[: count - start]
 
     @property
     def precision(self) -> str:
         """The number format that `auto` stands for on this model's device."""
-        return "bf16" if gains_by_bf16(self.device) else "fp32"
+        gains = self.config.kind == "pictures" and gains_by_bf16(self.device)
+        return "bf16" if gains else "fp32"
 
-    def _generate(self, z_BZ: Tensor, precision: str) -> Tensor:
-        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
+    def generate(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> NDArray[np.uint8]:
+        """Latents B x Z and attributes B x A -> pictures, uint8, B x H x W x 3.
+
+        A model of curves draws each in a picture of 64 x 64; their heights, B x P, are what its `generator` gives.
+        """
+        wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
+        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16)
         with torch.inference_mode(), bf16:
-            return self.generator(z_BZ.to(self.device))  # type: ignore[no-any-return]
-
-
-def to_pixels(x_BCHW: Tensor) -> NDArray[np.uint8]:
-    """Float B x 3 x H x W in [-1, 1] -> uint8 B x H x W x 3, rounded at this fixed range, whatever is in the batch."""
-    pixels = x_BCHW.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
+            x_BCHW = self.generator(torch.cat([z_BZ, y_BA], 1).to(self.device))
+        if self.config.kind == "curves":
+            return small_pictures(x_BCHW.float().cpu().numpy())
+        return to_pixels(x_BCHW, self.config.pixel_range)
 
 
 def find_model(path: Path) -> Path:
@@ -153,10 +209,17 @@ def read_config(folder: Path) -> ModelConfig:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from None
 
 
-def save_model(folder: Path, generator: nn.Module, facts: dict[str, Any]) -> None:
-    """Write a model folder in one step; `facts` are the fields of ModelConfig but the checksum."""
+def save_model(
+    folder: Path, generator: nn.Module, facts: dict[str, Any], known_MA: NDArray[np.uint8] = NOTHING
+) -> None:
+    """Write a model folder in one step; `facts` are the fields of ModelConfig but the checksum.
+
+    `known_MA` are the attribute vectors of training pictures that a conditional model draws from.
+    """
     with new_folder(folder) as beside:
         tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+        if known_MA.size:
+            tensors[KNOWN] = torch.from_numpy(known_MA)
         write_file(beside / WEIGHTS, save(tensors, metadata={"format": "pt"}))
         config = ModelConfig(**facts, weights_sha256=sha256(beside / WEIGHTS))
         write_file(beside / CONFIG, (config.model_dump_json(indent=1) + "\n").encode())
@@ -165,14 +228,17 @@ def save_model(folder: Path, generator: nn.Module, facts: dict[str, Any]) -> Non
 
 def _card(config: ModelConfig) -> str:
     data = ", ".join(f"{key} {value}" for key, value in config.data.items())
+    things, draws = "faces", f"{config.size} x {config.size} pictures of people who do not exist"
+    if config.kind == "curves":
+        things, draws = "curves", f"curves of {config.size} points, each in a picture of 64 x 64"
     return f"""---
 library_name: limner
 license: other
-tags: [faces, gan, image-generation]
+tags: [{things}, gan, image-generation]
 ---
-# {config.recipe}: a face generator made with Limner
+# {config.recipe}: a generator of {things}, made with Limner
 
-Draws {config.size} x {config.size} pictures of people who do not exist.
+Draws {draws}.
 
 | | |
 |---|---|
@@ -183,7 +249,7 @@ Draws {config.size} x {config.size} pictures of people who do not exist.
 | licence | {config.licence} |
 | Limner | {config.limner_version} |
 
-    limner sample . --out faces.png --count 64 --seed 0
+    limner sample . --out {things}.png --count 64 --seed 0
 
 The exact settings are in `config.json`. What it draws is synthetic; say so wherever you show it.
 """

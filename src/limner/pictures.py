@@ -26,10 +26,16 @@ XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 def generated_png(picture: Image.Image, settings: dict[str, Any]) -> bytes:
     """`picture` as a PNG that is marked as synthetic and carries the `settings` that make it again."""
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_itxt("XML:com.adobe.xmp", XMP)
+    chunks = synthetic_mark()
     chunks.add_text(SETTINGS_KEY, json.dumps(settings, sort_keys=True))
     return plain_png(picture, chunks)
+
+
+def synthetic_mark() -> PngImagePlugin.PngInfo:
+    """The chunks of a PNG that mark it as synthetic."""
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("XML:com.adobe.xmp", XMP)
+    return chunks
 
 
 def plain_png(picture: Image.Image, chunks: PngImagePlugin.PngInfo | None = None) -> bytes:

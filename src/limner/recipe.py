@@ -9,12 +9,20 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, Union, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from limner.errors import UserError
-from limner.networks import DISCRIMINATORS, GENERATORS
+from limner.networks import DISCRIMINATORS, ENCODERS, GENERATORS
 from limner.networks.settings import NetworkSettings
 from limner.recipes import recipe_names, recipe_text
 
@@ -28,17 +36,38 @@ class Table(BaseModel):
 
 
 class DataView(Table):
-    """Which pictures the recipe is made for. `crop` is the preset the report used; other crops train with a warning."""
+    """What the recipe learns from, and how its networks see it.
 
-    size: Literal[32, 64, 128] = 64
+    `pictures` come from `limner prepare`; `crop` is the preset the report used, and other crops train with a warning.
+    `curves` are report 002's toy, drawn as the training goes; `size` is then the number of their points. `range` is
+    what the pixels 0 to 255 become: `signed` [-1, 1], `unit` [0, 1] or `byte`, as they are. `crop`, `flip` and `range`
+    are of pictures alone.
+    """
+
+    kind: Literal["pictures", "curves"] = "pictures"
+    size: Literal[15, 32, 64, 128] = 64
     crop: str = "report004"
     flip: bool = True
+    range: Literal["signed", "unit", "byte"] = "signed"
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        if (self.kind == "curves") != (self.size == 15):
+            raise ValueError("pictures are 32, 64 or 128 pixels wide, curves have 15 points")
+        useless = self.model_fields_set - {"kind", "size"}
+        if self.kind == "curves" and useless:
+            raise ValueError(f"{', '.join(sorted(useless))} has no effect with data.kind = curves")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_useless(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return write(self) if self.kind == "pictures" else {"kind": self.kind, "size": self.size}
 
 
 class Latent(Table):
     """What the generator starts from: `size` numbers of a `distribution` (see `limner.latent.noise`)."""
 
-    size: int = Field(default=100, ge=1, le=4096)
+    size: int = Field(default=100, ge=1, le=3 * 128 * 128)
     distribution: Literal["gaussian", "uniform", "spherical"] = "gaussian"
 
 
@@ -63,16 +92,77 @@ Optimizer = Annotated[Adam | Sgd, Field(discriminator="name")]
 
 
 class Optimizers(Table):
-    """One optimiser for each player."""
+    """One optimiser for each network."""
 
     generator: Optimizer
-    discriminator: Optimizer
+    discriminator: Optimizer | None = None
+    encoder: Optimizer | None = None
 
 
-class Objective(Table):
-    """The loss, by its name in `limner.objectives`."""
+class Adversarial(Table):
+    """A game of generator and discriminator, by its name in `limner.objectives.adversarial`, and what tames it.
 
-    name: Literal["minimax", "non-saturating"]
+    The discriminator takes `discriminator_steps` steps, a batch each, for one of the generator. The penalties on its
+    gradient are weights, 0 for none: `gradient_penalty` is lambda of Gulrajani et al. (2017), `r1` and `r2` gamma of
+    Mescheder et al. (2018). They are taken on every `penalty_every`-th batch, so many times as strong.
+    """
+
+    name: Literal["minimax", "non-saturating", "hinge", "least-squares", "relativistic"]
+    discriminator_steps: int = Field(default=1, ge=1, le=100)
+    gradient_penalty: float = Field(default=0.0, ge=0)
+    r1: float = Field(default=0.0, ge=0)
+    r2: float = Field(default=0.0, ge=0)
+    penalty_every: int = Field(default=1, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _check_penalty(self) -> Self:
+        if self.penalty_every > 1 and not (self.gradient_penalty or self.r1 or self.r2):
+            raise ValueError("penalty_every has no effect without gradient_penalty, r1 or r2")
+        return self
+
+
+class Wasserstein(Adversarial):
+    """The game of Arjovsky et al. (2017); `clip` bounds every weight of the critic as they do, 0: no clipping."""
+
+    name: Literal["wasserstein"]  # type: ignore[assignment]
+    clip: float = Field(default=0.0, ge=0)
+
+
+class Elbo(Table):
+    """The evidence lower bound of Kingma and Welling (2014); `beta` weighs its divergence (Higgins et al. 2017).
+
+    `reconstruction` is how the decoded picture is compared: `gaussian` squared error, `bernoulli` cross-entropy (for
+    pixels in [0, 1]).
+    """
+
+    name: Literal["elbo"]
+    beta: float = Field(default=1.0, ge=0)
+    reconstruction: Literal["gaussian", "bernoulli"] = "gaussian"
+
+
+Objective = Annotated[Adversarial | Wasserstein | Elbo, Field(discriminator="name")]
+
+
+class Concatenation(Table):
+    """The discriminator sees the attributes as constant maps beside the picture (Mirza and Osindero 2014)."""
+
+    method: Literal["concatenation"]
+
+
+class Classifier(Table):
+    """The discriminator also names the attributes (Odena et al. 2017); `weight` is that of this loss for both."""
+
+    method: Literal["classifier"]
+    weight: float = Field(default=1.0, gt=0)
+
+
+class Projection(Table):
+    """The discriminator's logit gains the product of the attributes and its features (Miyato and Koyama 2018)."""
+
+    method: Literal["projection"]
+
+
+Conditioning = Annotated[Concatenation | Classifier | Projection, Field(discriminator="method")]
 
 
 class Schedule(Table):
@@ -89,11 +179,15 @@ class Ema(Table):
 
 
 class Record(Table):
-    """How often, in images shown, the run writes; `grid` is the number of faces in a grid of samples."""
+    """How often, in images shown, the run writes; `grid` is the number of faces in a grid of samples.
+
+    Every `evaluate_images` the running mean is measured against the held-out pictures; 0: never.
+    """
 
     log_images: int = Field(default=3_200, ge=1)
     sample_images: int = Field(default=16_000, ge=1)
     checkpoint_images: int = Field(default=32_000, ge=1)
+    evaluate_images: int = Field(default=100_000, ge=0)
     keep_checkpoints: int = Field(default=2, ge=1)
     grid: int = Field(default=64, ge=4, le=1024)
 
@@ -107,13 +201,19 @@ class Engine(Table):
 if TYPE_CHECKING:
     GeneratorSettings: TypeAlias = NetworkSettings
     DiscriminatorSettings: TypeAlias = NetworkSettings
+    EncoderSettings: TypeAlias = NetworkSettings
 else:  # one of the networks' own settings, chosen by `network`
     GeneratorSettings = Annotated[Union[tuple(GENERATORS)], Field(discriminator="network")]  # noqa: UP007
     DiscriminatorSettings = Annotated[Union[tuple(DISCRIMINATORS)], Field(discriminator="network")]  # noqa: UP007
+    EncoderSettings = Annotated[Union[tuple(ENCODERS)], Field(discriminator="network")]  # noqa: UP007
 
 
 class Recipe(Table):
-    """A whole recipe. `name`, `follows` and `summary` are for people; everything else is what the engine does."""
+    """A whole recipe. `name`, `follows` and `summary` are for people; everything else is what the engine does.
+
+    The generator learns against a discriminator, or as the decoder of an encoder (objective `elbo`). With
+    `conditioning` it is given the attributes of the pictures beside the latent.
+    """
 
     name: str
     follows: str
@@ -121,21 +221,61 @@ class Recipe(Table):
     data: DataView = DataView()
     latent: Latent = Latent()
     generator: GeneratorSettings
-    discriminator: DiscriminatorSettings
+    discriminator: DiscriminatorSettings | None = None
+    encoder: EncoderSettings | None = None
     objective: Objective
+    conditioning: Conditioning | None = None
     optimizer: Optimizers
     schedule: Schedule
     ema: Ema = Ema()
     record: Record = Record()
     engine: Engine = Engine()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_players(cls, tree: Any) -> Any:
+        """Refuse tables that the objective has no use for, and ask for those it needs."""
+        if not isinstance(tree, dict) or not isinstance(tree.get("objective"), dict):
+            return tree
+        name = tree["objective"].get("name")
+        variational = name == "elbo"
+        wanted, useless = ("encoder", "discriminator") if variational else ("discriminator", "encoder")
+        optimizer = tree["optimizer"] if isinstance(tree.get("optimizer"), dict) else {}
+        for prefix, tables in (("", tree), ("optimizer.", optimizer)):
+            if tables.get(useless) is not None:
+                raise ValueError(
+                    f"{prefix}{useless} has no effect with objective.name = {name}; did you mean {prefix}{wanted}?"
+                )
+            if tables and tables.get(wanted) is None:
+                raise ValueError(f"{prefix}{wanted} is missing, and objective.name = {name} needs it")
+        if variational and tree.get("conditioning") is not None:
+            raise ValueError("conditioning has no effect with objective.name = elbo")
+        return tree
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        bernoulli = isinstance(self.objective, Elbo) and self.objective.reconstruction == "bernoulli"
+        if bernoulli and self.data.range != "unit":
+            raise ValueError("objective.reconstruction = bernoulli needs pixels in [0, 1]: data.range = unit")
+        return self
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        for player in ("generator", "discriminator", "encoder"):
+            network = getattr(getattr(self, player), "network", None)
+            if network is not None and (network == "painter") != (self.data.kind == "curves"):
+                raise ValueError(f"{player}.network = {network} is not made for data.kind = {self.data.kind}")
+        if self.conditioning is not None and self.data.kind == "curves":
+            raise ValueError("conditioning has no effect with data.kind = curves")
+        return self
+
     def to_toml(self) -> str:
         """The recipe as TOML, every setting written out; reading it again gives an equal recipe."""
-        return _to_toml(self.model_dump())
+        return _to_toml(self.model_dump(exclude_none=True))
 
     def differences(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
         """The settings in which the two differ, as dotted key -> (own value, the other's); absent: `None`."""
-        own, others = dict(_flatten(self.model_dump())), dict(_flatten(other.model_dump()))
+        own, others = (dict(_flatten(recipe.model_dump(exclude_none=True))) for recipe in (self, other))
         keys = [*own, *(key for key in others if key not in own)]
         return {key: (own.get(key), others.get(key)) for key in keys if own.get(key) != others.get(key)}
 
@@ -201,7 +341,7 @@ def _override(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
             *path, tag_name = tag.split(".")
             for part in path:
                 table = table[part]
-            fields = next((kind.model_fields for kind in kinds if _tag(kind, tag_name) == table[tag_name]), None)
+            fields = next((kind.model_fields for kind in kinds if table[tag_name] in _tags(kind, tag_name)), None)
             for key in [k for k in table if fields is not None and k not in fields]:
                 if ".".join([*path, key]) not in given:
                     del table[key]
@@ -209,15 +349,20 @@ def _override(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
 
 
 _KINDS: dict[str, tuple[type[BaseModel], ...]] = {
+    "objective.name": (Adversarial, Wasserstein, Elbo),
+    "conditioning.method": (Concatenation, Classifier, Projection),
     "optimizer.generator.name": (Adam, Sgd),
     "optimizer.discriminator.name": (Adam, Sgd),
+    "optimizer.encoder.name": (Adam, Sgd),
     "generator.network": tuple(GENERATORS),
     "discriminator.network": tuple(DISCRIMINATORS),
+    "encoder.network": tuple(ENCODERS),
 }
 
 
-def _tag(kind: type[BaseModel], field: str) -> str:
-    return str(kind.model_fields[field].annotation.__args__[0])  # type: ignore[union-attr]
+def _tags(kind: type[BaseModel], field: str) -> tuple[str, ...]:
+    """The names by which `field` chooses `kind`."""
+    return get_args(kind.model_fields[field].annotation)
 
 
 def _validate(tree: dict[str, Any], where: str) -> Recipe:
@@ -232,7 +377,8 @@ def _explain(problem: Any, tree: dict[str, Any]) -> str:
     path: list[str] = []
     table: Any = tree
     for part in map(str, problem["loc"]):  # the location also names the chosen kind of a union: not part of the key
-        if not path or (isinstance(table, Mapping) and (part in table or problem["type"] == "missing")):
+        is_kind = isinstance(table, Mapping) and part not in table and part in table.values()
+        if not is_kind and (not path or isinstance(table, Mapping)):
             path.append(part)
             table = table.get(part) if isinstance(table, Mapping) else None
     key = ".".join(path)
@@ -247,8 +393,15 @@ def _explain(problem: Any, tree: dict[str, Any]) -> str:
         return f"{key} is missing; give it a value."
     if problem["type"].startswith("union_tag"):
         tag = problem["ctx"]["discriminator"].strip("'")
-        expected = problem["ctx"].get("expected_tags") or ", ".join(_tag(kind, tag) for kind in _KINDS[f"{key}.{tag}"])
-        return f"{key}.{tag} = {problem['input'].get(tag)!r} is not known; choose from {expected}."
+        known = [name for kind in _KINDS[f"{key}.{tag}"] for name in _tags(kind, tag)]
+        given = problem["input"].get(tag)
+        near = get_close_matches(str(given), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}."
+        return f"{key}.{tag} is missing; {hint}" if given is None else f"{key}.{tag} = {given!r} is not known; {hint}"
+    if problem["type"] == "value_error":
+        message = str(problem["ctx"]["error"])
+        message += "" if message.endswith("?") else "."
+        return f"{key}: {message}" if key else message
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{key} = {problem['input']!r} cannot be: {message}."
 
@@ -262,7 +415,7 @@ def _known_keys(path: list[str], tree: dict[str, Any]) -> list[str]:
             table = tree
             for part in path:
                 table = table[part]
-            return [field for kind in kinds if _tag(kind, name) == table.get(name) for field in kind.model_fields]
+            return [field for kind in kinds if table.get(name) in _tags(kind, name) for field in kind.model_fields]
     model: Any = Recipe
     for part in path:
         model = model.model_fields[part].annotation

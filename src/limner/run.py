@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from limner.model import Model
     from limner.recipe import Recipe
 
-RECIPE, INFO, LOG, SAMPLES, CHECKPOINTS, MODEL, EVENTS = (
+RECIPE, INFO, LOG, SAMPLES, CHECKPOINTS, MODEL, BEST, FILM, EVENTS = (
     "recipe.toml",
     "run.json",
     "log.jsonl",
     "samples",
     "checkpoints",
     "model",
+    "best",
+    "painting.png",
     "events",
 )
 

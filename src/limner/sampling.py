@@ -1,7 +1,7 @@
 """`limner sample`: new faces as a PNG grid or as single files, and the same picture once more from its own metadata."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ class Settings(BaseModel):
     count: int = Field(ge=1, le=MAX_GRID)
     columns: int = Field(ge=1, le=MAX_GRID)
     truncation: float = Field(ge=0, le=2)
+    with_: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     precision: Literal["bf16", "fp32"]
     limner: str
 
@@ -44,6 +46,8 @@ def sample(
     seed: int = 0,
     first: int = 0,
     columns: int | None = None,
+    with_: Sequence[str] = (),
+    without: Sequence[str] = (),
     truncation: float = 1.0,
     single: bool = False,
     device: str = "cpu",
@@ -52,11 +56,12 @@ def sample(
 ) -> Path:
     """Draw `count` faces of `seed` from `model`: one PNG grid, or with `single` a folder of one PNG a face.
 
-    Faces are numbered; those from `first` on are drawn. Face k of a seed is the same whatever the count. Memory does
-    not grow with the count of single files.
+    `with_` and `without` are attributes that the faces shall and shall not have. Faces are numbered; those from `first`
+    on are drawn. Face k of a seed is the same whatever the count. Memory does not grow with the count of single files.
 
     Raises:
-        UserError: a setting is out of range, there is no model, or `out` exists (without `force`).
+        UserError: a setting is out of range, there is no model, it knows no such attribute, or `out` exists (without
+            `force`).
     """
     out = Path(out)
     folder = find_model(Path(model))
@@ -79,10 +84,13 @@ def sample(
         "weights_sha256": loaded.config.weights_sha256,
         "seed": seed,
         "truncation": truncation,
+        "with_": with_,
+        "without": without,
         "precision": loaded.precision,
         "limner": loaded.config.limner_version,
     }
-    portions = loaded.batches(count, seed, truncation=truncation, first=first, precision=loaded.precision)
+    labels_NA = loaded.labels(count, seed, with_=with_, without=without, first=first)
+    portions = loaded.batches(count, seed, truncation=truncation, first=first, labels_NA=labels_NA)
     with progress_bar("sample", count, "faces", quiet) as advance:
         if single:
             _write_singles(out, portions, first, count, made_by, advance)
@@ -116,6 +124,8 @@ def recreate(picture: str | Path, out: str | Path, *, model: str | Path | None =
         settings.count,
         settings.seed,
         first=settings.first,
+        with_=settings.with_,
+        without=settings.without,
         truncation=settings.truncation,
         precision=settings.precision,
     )

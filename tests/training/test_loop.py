@@ -52,7 +52,7 @@ def steps(recipe: Recipe, faces: PackedFaces, count: int, seed: int = 0) -> tupl
     batches, losses = Batches(faces, seed, recipe.data.flip, CPU), []
     for _ in range(count):
         train_step(recipe, state, batches, ENGINE, seed)
-        losses.append((state.sums["loss/discriminator"].item(), state.sums["loss/generator"].item()))
+        losses.append((state.sums["loss/discriminator"][0].item(), state.sums["loss/generator"][0].item()))
         state.sums.clear()
     return state, losses
 
@@ -71,7 +71,7 @@ def test_three_steps_are_those_of_a_plain_loop(patterns: PackedFaces, tiny: tupl
         x = batches.at(8 * step, 8).x_BCHW.contiguous()
         z = training_latents(8, 100, "gaussian", torch.Generator().manual_seed(torch_seed(5, "latents", 8 * step)))
         D.zero_grad()
-        real, fake = D(x), D(G(z).detach())
+        real, fake = D(x)[:, 0], D(G(z).detach())[:, 0]
         loss_D = F.binary_cross_entropy_with_logits(real, torch.ones(8))
         loss_D = loss_D + F.binary_cross_entropy_with_logits(fake, torch.zeros(8))
         loss_D.backward()
@@ -81,7 +81,7 @@ def test_three_steps_are_those_of_a_plain_loop(patterns: PackedFaces, tiny: tupl
         for module in G.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.track_running_stats = False
-        loss_G = F.binary_cross_entropy_with_logits(D(G(z)), torch.ones(8))
+        loss_G = F.binary_cross_entropy_with_logits(D(G(z))[:, 0], torch.ones(8))
         for module in G.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.track_running_stats = True
@@ -104,11 +104,10 @@ def test_the_logged_numbers_are_those_of_the_step(patterns: PackedFaces, tiny: t
 
     z_BZ = training_latents(8, 100, "gaussian", torch.Generator().manual_seed(torch_seed(0, "latents", 0)))
     fake_BCHW = before.generator(z_BZ)
-    real, fake = before.discriminator(batches.at(0, 8).x_BCHW), before.discriminator(fake_BCHW)
+    real, fake = before.discriminator(batches.at(0, 8).x_BCHW)[:, 0], before.discriminator(fake_BCHW)[:, 0]
     p_real, p_fake = (1 / (1 + np.exp(-logits.detach().double().numpy())) for logits in (real, fake))
-    generator_sees = state.discriminator(fake_BCHW).sigmoid().double().detach().numpy()  # after its own step
+    generator_sees = state.discriminator(fake_BCHW)[:, 0].sigmoid().double().detach().numpy()  # after its own step
     expected = {
-        "steps": 1,
         "loss/discriminator": -np.mean(np.log(p_real) + np.log(1 - p_fake)),
         "loss/generator": np.mean(np.log(1 - generator_sees)),
         "output/real": p_real.mean(),
@@ -118,11 +117,11 @@ def test_the_logged_numbers_are_those_of_the_step(patterns: PackedFaces, tiny: t
         "overlap": np.mean(p_fake[:, None] > p_real),
     }
     for name, value in expected.items():
-        assert state.sums[name].item() == pytest.approx(value, rel=1e-4, abs=1e-6), name
+        assert state.sums[name][0].item() == pytest.approx(value, rel=1e-4, abs=1e-6), name
     loss = -(F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean())
     gradients = torch.autograd.grad(loss, [*before.discriminator.parameters()])
     norm = math.sqrt(sum(gradient.double().square().sum().item() for gradient in gradients))
-    assert state.sums["gradient/discriminator"].item() == pytest.approx(norm, rel=1e-4)
+    assert state.sums["gradient/discriminator"][0].item() == pytest.approx(norm, rel=1e-4)
 
 
 def test_many_steps_leave_nothing_behind(patterns: PackedFaces, tiny: tuple[str, ...]) -> None:
@@ -240,7 +239,7 @@ def test_a_step_that_is_not_finite_changes_no_weight(
     after = snapshot(state, player)
     assert before.keys() == after.keys()
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
-    assert not math.isfinite(state.sums[f"gradient/{player}"].item())
+    assert not math.isfinite(state.sums[f"gradient/{player}"][0].item())
     loop.train_step(recipe, state, Batches(patterns, 0, True, CPU), ENGINE, 0)
     assert not torch.equal(
         before["main.1.weight" if player == "generator" else "main.0.weight"],

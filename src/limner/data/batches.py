@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.data.packed import PackedFaces
+from limner.pixels import from_pixels
 from limner.randomness import stream
 
 
 class Batch(NamedTuple):
-    """Pictures in [-1, 1] (B x 3 x H x W, channels last in memory) and their attributes (B x A, 0 or 1)."""
+    """Pictures in the recipe's pixel range (B x 3 x H x W, channels last), their attributes (B x A, 0 or 1)."""
 
     x_BCHW: Tensor
     y_BA: Tensor
@@ -26,8 +27,10 @@ class Batch(NamedTuple):
 class Batches:
     """The training pictures, shuffled anew in every epoch by `seed`; each mirrored or not by chance where `flip`."""
 
-    def __init__(self, faces: PackedFaces, seed: int, flip: bool, device: torch.device) -> None:
-        self.faces, self.seed, self.flip, self.device = faces, seed, flip, device
+    def __init__(
+        self, faces: PackedFaces, seed: int, flip: bool, device: torch.device, pixel_range: str = "signed"
+    ) -> None:
+        self.faces, self.seed, self.flip, self.device, self.pixel_range = faces, seed, flip, device, pixel_range
         self.rows = faces.rows("train")
         self._order = (-1, self.rows)
 
@@ -39,11 +42,8 @@ class Batches:
         rows = rows[rank::world]
         images_BHWC = self.faces.images_NHWC[rows]
         images_BHWC[mirrored] = images_BHWC[mirrored][:, :, ::-1]
-        return Batch(self.to_network(images_BHWC), self._to_device(self.faces.attributes_NA[rows]).float())
-
-    def to_network(self, images_BHWC: NDArray[np.uint8]) -> Tensor:
-        """uint8 B x H x W x 3 -> float B x 3 x H x W in [-1, 1] on the device, normalised there."""
-        return self._to_device(images_BHWC).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+        x_BCHW = from_pixels(self._to_device(images_BHWC), self.pixel_range)
+        return Batch(x_BCHW, self._to_device(self.faces.attributes_NA[rows]).float())
 
     def _to_device(self, array: NDArray[np.uint8]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))

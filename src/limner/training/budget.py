@@ -16,11 +16,11 @@ class Budget:
 
     @classmethod
     def choose(
-        cls, default: int, epoch: int, images: int | None, epochs: float | None, minutes: float | None
+        cls, default: int, epoch: int | None, images: int | None, epochs: float | None, minutes: float | None
     ) -> "Budget":
         """The budget of --images, --epochs (of `epoch` images each) or --minutes, else of `default` images.
 
-        Raises UserError where more than one is given, or one is not above zero.
+        Raises UserError where more than one is given, one is not above zero, or there is no epoch (`None`) to count.
         """
         given = {"--images": images, "--epochs": epochs, "--minutes": minutes}
         named = [name for name, value in given.items() if value is not None]
@@ -30,9 +30,13 @@ class Budget:
             value = given[name]
             if value is not None and not 0 < value < 1e15:
                 raise UserError(f"{name} is {value}; it must be above 0.")
+        if epochs is not None and epoch is None:
+            raise UserError(
+                "--epochs counts passes over pictures, and this recipe reads none: say --images or --minutes."
+            )
         if minutes is not None:
             return cls(seconds=minutes * 60)
-        return cls(images=images or (max(1, round(epochs * epoch)) if epochs is not None else default))
+        return cls(images=images or (max(1, round(epochs * epoch)) if epochs and epoch else default))
 
     def share(self, state: State) -> float:
         """How much of the budget is spent, 0 to 1."""

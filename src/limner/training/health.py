@@ -3,7 +3,8 @@
 Measured at every log line: `overlap`, how often the discriminator takes a generated picture for more real than a real
 one (0.5: it cannot tell them apart, 0: it never errs); `diversity`, how far the fixed-latent samples lie from each
 other, relative to real pictures (1: as varied); `nearest_training`, the share of samples that lie closer to a training
-than to a held-out picture (0.5: no copying). Distances are Euclidean between pictures shrunk to 16 x 16.
+than to a held-out picture (0.5: no copying). Distances are Euclidean between pictures shrunk to 16 x 16, or between the
+heights of curves; curves have no `nearest_training`, since none is shown twice.
 """
 
 import math
@@ -23,6 +24,7 @@ from limner.randomness import stream
 RECENT = 5  # log lines that must agree
 GRACE = 20_000  # images before which every generator looks sick
 NO_OVERLAP = 0.002
+LITTLE_OVERLAP = 0.1
 LOW_DIVERSITY = 0.5
 COPYING = 0.85
 SIDE = 16
@@ -54,12 +56,12 @@ class Health:
         count = min(REFERENCES, len(train), len(heldout) or len(train))
         self.train_ND = _shrink(faces.images_NHWC[_choose(train, count)])
         self.heldout_ND = _shrink(faces.images_NHWC[_choose(heldout, count)]) if len(heldout) else None
-        self.spread = _mean_distance(_shrink(faces.images_NHWC[_choose(train, SPREAD_OF)]))
+        self.spread = mean_distance(_shrink(faces.images_NHWC[_choose(train, SPREAD_OF)]))
 
     def measure(self, samples_NHWC: NDArray[np.uint8]) -> dict[str, float]:
         """`diversity` and, where there are held-out pictures, `nearest_training` of samples (uint8, N x H x W x 3)."""
         samples_ND = _shrink(samples_NHWC)
-        measured = {"diversity": _mean_distance(samples_ND) / max(self.spread, 1e-9)}
+        measured = {"diversity": mean_distance(samples_ND) / max(self.spread, 1e-9)}
         if self.heldout_ND is not None:
             to_train, to_heldout = (_nearest(samples_ND, other) for other in (self.train_ND, self.heldout_ND))
             measured["nearest_training"] = (to_train < to_heldout).float().mean().item()
@@ -80,10 +82,13 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
         return "diverged"
     if len(recent) < RECENT or recent[-1]["images"] < GRACE:
         return "learning"
-    if all(line.get("diversity", 1.0) < LOW_DIVERSITY for line in recent):
-        return "collapsing"
-    if all(line.get("overlap", 0.5) < NO_OVERLAP for line in recent):
+    # A generator that draws the same picture for every latent has either found one that passes, or is stuck because
+    # none of its pictures does: the overlap tells which.
+    poor = all(line.get("diversity", 1.0) < LOW_DIVERSITY for line in recent)
+    if all(line.get("overlap", 0.5) < (LITTLE_OVERLAP if poor else NO_OVERLAP) for line in recent):
         return "discriminator winning"
+    if poor:
+        return "collapsing"
     if all(line.get("nearest_training", 0.5) > COPYING for line in recent):
         return "memorising"
     return "learning"
@@ -98,7 +103,8 @@ def _shrink(images_NHWC: NDArray[np.uint8]) -> Tensor:
     return F.adaptive_avg_pool2d(x_NCHW, SIDE).flatten(1)
 
 
-def _mean_distance(x_ND: Tensor) -> float:
+def mean_distance(x_ND: Tensor) -> float:
+    """The mean Euclidean distance between two of N vectors."""
     return torch.pdist(x_ND).mean().item() if len(x_ND) > 1 else 0.0
 
 

@@ -7,17 +7,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from limner.data.batches import Batches
 from limner.latent.noise import training_latents
-from limner.objectives.adversarial import OBJECTIVES
 from limner.randomness import torch_seed
-from limner.recipe import Recipe
+from limner.recipe import Elbo, Recipe
 from limner.training.ema import update_ema
 from limner.training.engine import Engine
-from limner.training.health import overlap
+from limner.training.medium import Source
 from limner.training.state import State
+from limner.training.steps import adversarial_step, variational_step
 
 MAX_ROLLBACKS = 3
 
@@ -38,7 +37,7 @@ class Recorder(Protocol):
 def run_loop(
     recipe: Recipe,
     state: State,
-    batches: Batches,
+    source: Source,
     engine: Engine,
     recorder: Recorder,
     seed: int,
@@ -49,7 +48,7 @@ def run_loop(
     while True:
         ended = "finished" if finished(state) else "interrupted" if interrupted(state) else None
         if ended is None:
-            train_step(recipe, state, batches, engine, seed)
+            train_step(recipe, state, source, engine, seed)
             finite = recorder.after_step(state)
         else:
             finite = recorder.all_finite(state)
@@ -64,47 +63,21 @@ def run_loop(
             return ended
 
 
-def train_step(recipe: Recipe, state: State, batches: Batches, engine: Engine, seed: int) -> None:
-    """One step of both players on the next `recipe.schedule.batch` images, and of the generator's running mean."""
-    objective = OBJECTIVES[recipe.objective.name]
-    generator, discriminator = state.generator, state.discriminator
+def train_step(recipe: Recipe, state: State, source: Source, engine: Engine, seed: int) -> None:
+    """One step on the next `recipe.schedule.batch` images, and of the generator's running mean."""
     count = recipe.schedule.batch
-
-    x_BCHW, _ = batches.at(state.images, count, engine.rank, engine.world)
+    x_BCHW, y_BA = source.at(state.images, count, engine.rank, engine.world)
+    y_BA = y_BA if recipe.conditioning else y_BA[:, :0]
     z_BZ = _latents(recipe, state, engine, seed)
 
-    with engine.autocast():
-        fake_BCHW = generator(z_BZ)
-        # Separate mini-batches of real and generated pictures: batch norm must not mix them.
-        real_B, fake_B = discriminator(x_BCHW).float(), discriminator(fake_BCHW.detach()).float()
-        loss_discriminator = objective.discriminator(real_B, fake_B)
-    norm_discriminator = _descend(loss_discriminator, discriminator, state.optimizers["discriminator"], engine)
-
-    discriminator.requires_grad_(False)  # the generator's gradient passes through it and stops at none of its weights
-    with engine.autocast():
-        loss_generator = objective.generator(discriminator(fake_BCHW).float())
-    norm_generator = _descend(loss_generator, generator, state.optimizers["generator"], engine)
-    discriminator.requires_grad_(True)
+    if isinstance(recipe.objective, Elbo):
+        measured = variational_step(recipe.objective, state, x_BCHW, z_BZ, engine)
+    else:
+        measured = adversarial_step(recipe, recipe.objective, state, x_BCHW, y_BA, z_BZ, engine)
 
     state.images += count
-    update_ema(state.mean_generator, generator, state.images, count, recipe.ema.halflife_images)
-
-    with torch.no_grad():
-        _add(
-            state.sums,
-            {
-                "steps": torch.ones((), device=engine.device),
-                "loss/discriminator": loss_discriminator,
-                "loss/generator": loss_generator,
-                "output/real": real_B.sigmoid().mean(),
-                "output/fake": fake_B.sigmoid().mean(),
-                "accuracy/real": (real_B > 0).float().mean(),
-                "accuracy/fake": (fake_B < 0).float().mean(),
-                "overlap": overlap(real_B, fake_B),
-                "gradient/discriminator": norm_discriminator,
-                "gradient/generator": norm_generator,
-            },
-        )
+    update_ema(state.mean_generator, state.generator, state.images, count, recipe.ema.halflife_images)
+    _add(state.sums, measured)
 
 
 def _latents(recipe: Recipe, state: State, engine: Engine, seed: int) -> Tensor:
@@ -115,20 +88,9 @@ def _latents(recipe: Recipe, state: State, engine: Engine, seed: int) -> Tensor:
     return z_BZ[engine.rank :: engine.world]
 
 
-def _descend(loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, engine: Engine) -> Tensor:
-    """One step down the gradient of `loss`; returns the gradient's norm. Not finite, it changes no weight."""
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    engine.average(gradients)
-    norm = torch.nn.utils.get_total_norm(gradients)
-    # The fused optimisers read this flag on the device, so that no step waits for the host.
-    optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
-    optimizer.grad_scale = None  # type: ignore[attr-defined]
-    optimizer.step()
-    return norm
-
-
-def _add(sums: dict[str, Tensor], metrics: dict[str, Tensor]) -> None:
-    for name, value in metrics.items():
-        sums[name] = sums[name] + value if name in sums else value.detach().clone()
+@torch.no_grad()
+def _add(sums: dict[str, Tensor], measured: dict[str, Tensor]) -> None:
+    """Add every value to its sum, and 1 to the count beside it: not every step measures everything."""
+    for name, value in measured.items():
+        pair = torch.stack([value.detach(), torch.ones_like(value)])
+        sums[name] = sums[name] + pair if name in sums else pair

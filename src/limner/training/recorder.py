@@ -6,24 +6,30 @@ import os
 import time
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from limner.data.batches import Batches
+from limner.errors import UserError
 from limner.files import sweep, write_file
+from limner.latent.labels import face_labels
 from limner.latent.noise import face_latents
-from limner.model import BATCH, save_model, to_pixels
+from limner.model import BATCH, save_model
 from limner.pictures import generated_png, plain_png
 from limner.recipe import Recipe
-from limner.report import face_grid, write_report
-from limner.run import CHECKPOINTS, EVENTS, LOG, MODEL, SAMPLES, Run
+from limner.report import write_report
+from limner.run import CHECKPOINTS, EVENTS, FILM, LOG, MODEL, SAMPLES, Run
 from limner.training.budget import Budget
 from limner.training.engine import Engine
-from limner.training.health import REMEDIES, Health, verdict
+from limner.training.health import REMEDIES, verdict
+from limner.training.judgement import Judgement, forget_after
+from limner.training.medium import Medium, PictureMedium
 from limner.training.state import State, read_newest, restore, save_checkpoint
 from limner.training.terminal import Terminal
 
 REAL_PICTURES = 20  # as report 001 shows before it trains
+KNOWN_VECTORS = 4096  # attribute vectors that a conditional model carries
 
 
 class Recorder:
@@ -34,7 +40,7 @@ class Recorder:
         run: Run,
         recipe: Recipe,
         state: State,
-        batches: Batches,
+        medium: Medium,
         engine: Engine,
         seed: int,
         budget: Budget,
@@ -44,13 +50,16 @@ class Recorder:
         self.run, self.recipe, self.engine, self.budget, self.terminal = run, recipe, engine, budget, terminal
         self.facts = facts
         self.latents_BZ = face_latents(seed, 0, recipe.record.grid, recipe.latent.size, recipe.latent.distribution)
-        self.batches = batches
+        self.medium = medium
+        self.known_MA = medium.known(KNOWN_VECTORS)[:, : len(facts["attribute_names"])]
+        self.labels_BA = torch.from_numpy(face_labels(seed, 0, recipe.record.grid, self.known_MA, {})).float()
         self.clock = time.monotonic()
         self.window = (state.images, state.seconds)
         self.saved: int | None = None  # images shown at the newest whole checkpoint
         if engine.is_main:
             (run.path / SAMPLES).mkdir(exist_ok=True)
-            self.health = Health(batches.faces)
+            self.measurable = True
+            self.judgement: Judgement | None = None  # made when it is first due: loading its network takes seconds
             self.lines = [line for line in run.log if line["event"] == "log"]
             self.log = (run.path / LOG).open("a", encoding="utf-8")
             self.board = SummaryWriter(run.path / EVENTS, purge_step=state.images or None)
@@ -58,8 +67,7 @@ class Recorder:
     def start(self, state: State) -> None:
         """What a new run shows and keeps before its first step: real pictures, untrained faces, a first checkpoint."""
         if self.engine.is_main:
-            rows = self.batches.rows[:: max(1, len(self.batches.rows) // REAL_PICTURES)][:REAL_PICTURES]
-            real = plain_png(face_grid(self.batches.faces.images_NHWC[rows]))
+            real = plain_png(self.medium.real(REAL_PICTURES))
             write_file(self.run.path / SAMPLES / "real.png", real)
             self._event("start", state)
             self._sample(state)
@@ -71,25 +79,27 @@ class Recorder:
         state.seconds += now - self.clock
         self.clock = now
         record = self.recipe.record
-        dues = (record.log_images, record.sample_images, record.checkpoint_images)
-        log, sample, checkpoint = (self._due(state, every) for every in dues)
-        if log or sample or checkpoint:  # no checkpoint may hold what the run would have to return from
-            sums = self._sums(state)
+        dues = (record.log_images, record.sample_images, record.checkpoint_images, record.evaluate_images)
+        log, sample, checkpoint, evaluate = (self._due(state, every) for every in dues)
+        if log or sample or checkpoint or evaluate:  # nothing kept may be what the run would have to return from
+            means = self._means(state)
             if log:
-                self._log(state, sums)
-            if not _finite(sums):
+                self._log(state, means)
+            if not _finite(means):
                 return False
         if self.engine.is_main:
             self.terminal.step(state.images, *self._pace(state))
             if sample:
                 self._sample(state)
+            if evaluate:
+                self._evaluate(state)
             if checkpoint:
                 self._checkpoint(state)
         return True
 
     def all_finite(self, state: State) -> bool:
         """Whether every loss and gradient since the last log line was finite, in every process."""
-        return _finite(self._sums(state))
+        return _finite(self._means(state))
 
     def roll_back(self, state: State) -> None:
         """Return `state` to the newest whole checkpoint."""
@@ -98,6 +108,7 @@ class Recorder:
         restore(state, record, tensors)
         state.seconds = seconds  # the time is spent all the same
         self.window, self.saved = (state.images, state.seconds), state.images
+        forget_after(self.run.path, state.images)
         if self.engine.is_main:
             self._event("rollback", state, from_images=images, to_images=state.images, rate_scale=rate_scale)
             self.terminal.say(
@@ -120,20 +131,22 @@ class Recorder:
         """Note that the run goes on, and which checkpoints were passed over as broken."""
         self.saved = state.images
         if self.engine.is_main:
+            forget_after(self.run.path, state.images)
             self._event("resume", state, broken_checkpoints=broken)
 
     def _due(self, state: State, every: int) -> bool:
-        return state.images // every > (state.images - self.recipe.schedule.batch) // every
+        return every > 0 and state.images // every > (state.images - self.recipe.schedule.batch) // every
 
-    def _sums(self, state: State) -> dict[str, float]:
-        """Every metric's sum since the last log line, averaged over the processes: the one wait for the device."""
+    def _means(self, state: State) -> dict[str, float]:
+        """Every metric's mean since the last log line, over the processes too: the one wait for the device."""
         if not state.sums:
             return {}
         self.engine.average(state.sums.values())
-        return dict(zip(state.sums, torch.stack([*state.sums.values()]).tolist(), strict=True))
+        sums_M2 = torch.stack([*state.sums.values()])
+        return dict(zip(state.sums, (sums_M2[:, 0] / sums_M2[:, 1]).tolist(), strict=True))
 
-    def _log(self, state: State, sums: dict[str, float]) -> None:
-        """Write the log line of `sums`, and begin the next ones."""
+    def _log(self, state: State, means: dict[str, float]) -> None:
+        """Write the log line of `means`, and begin the next ones."""
         state.sums.clear()
         if not self.engine.is_main:
             return
@@ -143,10 +156,9 @@ class Recorder:
             "images": state.images,  # `verdict` wants to know
             "step": state.images // self.recipe.schedule.batch,
             "images_per_second": round((state.images - images) / max(state.seconds - seconds, 1e-9), 1),
-            **{name: value / sums["steps"] for name, value in sums.items() if name != "steps"},
-            **self.health.measure(self._faces(state)),
-            "rate/generator": self.recipe.optimizer.generator.lr * state.rate_scale,
-            "rate/discriminator": self.recipe.optimizer.discriminator.lr * state.rate_scale,
+            **means,
+            **self.medium.measure(self._samples(state), means),
+            **{f"rate/{name}": rates.param_groups[0]["lr"] for name, rates in state.optimizers.items()},
         }
         line["verdict"] = verdict([*self.lines, line])
         line["remedy"] = REMEDIES[line["verdict"]]
@@ -174,36 +186,52 @@ class Recorder:
         return self.budget.share(state), rate, self.budget.seconds_left(state, rate)
 
     @torch.no_grad()
-    def _faces(self, state: State) -> Any:
-        """The fixed latents' faces by the running mean, uint8, N x H x W x 3."""
+    def _samples(self, state: State) -> Tensor:
+        """What the running mean makes of the fixed latents."""
         with self.engine.autocast():
-            portions = [
-                state.mean_generator(z_BZ.to(self.engine.device)) for z_BZ in torch.split(self.latents_BZ, BATCH)
-            ]
-        return to_pixels(torch.cat(portions))
+            inputs_BI = torch.cat([self.latents_BZ, self.labels_BA], 1)
+            portions = [state.mean_generator(part.to(self.engine.device)) for part in torch.split(inputs_BI, BATCH)]
+        return torch.cat(portions)
 
     def _sample(self, state: State) -> None:
-        faces_NHWC = self._faces(state)
+        x = self._samples(state)
+        sheet = self.medium.sheet(x, state.images, self.lines[-1] if self.lines else {})
         about = {"recipe": self.recipe.name, "images": state.images}
-        picture = generated_png(face_grid(faces_NHWC), about)
-        write_file(self.run.path / SAMPLES / f"{state.images:09d}.png", picture)
-        self.board.add_images("samples", faces_NHWC, state.images, dataformats="NHWC")
+        write_file(self.run.path / SAMPLES / f"{state.images:09d}.png", generated_png(sheet, about))
+        self.board.add_image("samples", np.asarray(sheet.convert("RGB")), state.images, dataformats="HWC")
+        self.terminal.show(self.medium.text(x))
+
+    def _evaluate(self, state: State) -> None:
+        if not isinstance(self.medium, PictureMedium) or not self.measurable:
+            return
+        try:
+            self.judgement = self.judgement or Judgement(self.run, self.medium.faces, self.engine)
+        except UserError as error:  # no held-out pictures, say: that must not end a training
+            self.measurable = False
+            self.terminal.say(f"Nothing is measured in this training: {error}")
+            return
+        value = self.judgement.judge(state.mean_generator, {**self.facts, "images": state.images}, self.known_MA)
+        self.terminal.say(f"{state.images:,} images: {self.judgement.metric} {value:.1f}")
+        self.clock = time.monotonic()  # measuring is not training
 
     def _checkpoint(self, state: State) -> None:
         if state.images != self.saved:  # a whole one is not put at risk by writing it again
             os.fsync(self.log.fileno())
             facts = {
                 "recipe": self.recipe.model_dump(),
-                "content_hash": self.batches.faces.info.content_hash,
+                "content_hash": self.medium.facts.get("content_hash"),
                 "log_bytes": self.log.tell(),
             }
             save_checkpoint(self.run.path / CHECKPOINTS, state, self.recipe.record.keep_checkpoints, **facts)
             self.saved = state.images
-        save_model(self.run.path / MODEL, state.mean_generator, {**self.facts, "images": state.images})
+        save_model(self.run.path / MODEL, state.mean_generator, {**self.facts, "images": state.images}, self.known_MA)
+        film = self.medium.film(sorted((self.run.path / SAMPLES).glob("[0-9]*.png"), key=lambda path: int(path.stem)))
+        if film is not None:
+            write_file(self.run.path / FILM, film)
         write_report(self.run.path)
         sweep(self.run.path)
         self.clock = time.monotonic()  # writing is not training
 
 
-def _finite(sums: dict[str, float]) -> bool:
-    return all(map(math.isfinite, sums.values()))
+def _finite(means: dict[str, float]) -> bool:
+    return all(map(math.isfinite, means.values()))

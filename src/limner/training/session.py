@@ -17,7 +17,6 @@ import torch
 from pydantic import ValidationError
 
 from limner import __version__
-from limner.data.batches import Batches
 from limner.data.packed import PackedFaces
 from limner.errors import Interrupted, UserError
 from limner.files import sweep, write_file
@@ -26,6 +25,7 @@ from limner.run import CHECKPOINTS, INFO, LOG, RECIPE, SAMPLES, Run
 from limner.training.budget import Budget
 from limner.training.engine import Engine, machine_facts, start_engine
 from limner.training.loop import MAX_ROLLBACKS, run_loop
+from limner.training.medium import Medium, open_medium
 from limner.training.recorder import Recorder
 from limner.training.state import State, read_newest, restore
 from limner.training.terminal import Terminal
@@ -36,7 +36,7 @@ STEPS_BETWEEN_VOTES = 10
 
 def train(
     recipe: str | Path,
-    data: PackedFaces | str | Path,
+    data: PackedFaces | str | Path | None,
     out: str | Path,
     *,
     images: int | None = None,
@@ -50,6 +50,7 @@ def train(
 ) -> Run:
     """Train `recipe` (a shipped name or a TOML file, with `key=value` overrides) on `data` and leave a run in `out`.
 
+    `data` is `None` for a recipe that draws its own curves.
     It lasts `images` shown, `epochs` of the training split or `minutes` of training; by default as long as the recipe
     says. The same seed on the same machine gives the same weights to the last bit.
 
@@ -58,22 +59,22 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the state is saved and the message is the command that goes on.
     """
     chosen = load_recipe(recipe, overrides)
-    faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data)
+    medium = open_medium(chosen, data)
     if seed < 0:
         raise UserError(f"--seed is {seed}; it must be at least 0.")
-    budget = Budget.choose(chosen.schedule.images, len(faces.rows("train")), images, epochs, minutes)
+    budget = Budget.choose(chosen.schedule.images, medium.facts.get("train"), images, epochs, minutes)
     engine = start_engine(device, chosen.engine.precision)
-    _check_fit(chosen, faces, engine)
+    _check_shares(chosen, engine)
     precision = chosen.engine.model_copy(update={"precision": engine.precision})
     chosen = chosen.model_copy(update={"engine": precision})
 
     run = Run(Path(out))
-    state = State.fresh(chosen, seed, engine.device)
+    state = State.fresh(chosen, seed, engine.device, len(_attribute_names(chosen, medium)))
     if engine.is_main:
         _make_room(run.path, force)
-        _write_info(run, _facts(chosen, faces, state, engine, budget, seed))  # first: --force knows a run by it
+        _write_info(run, _facts(chosen, medium, state, engine, budget, seed))  # first: --force knows a run by it
         write_file(run.path / RECIPE, chosen.to_toml().encode())
-    return _go_on(run, chosen, faces, state, engine, budget, seed, quiet, broken=None)
+    return _go_on(run, chosen, medium, state, engine, budget, seed, quiet, broken=None)
 
 
 def resume(
@@ -116,16 +117,15 @@ def resume(
         raise UserError(f"{old.path} was trained with another recipe: {words}. Start a new run for a changed recipe.")
 
     info = old.info
-    where = data if data is not None else info["data"]["path"]
-    faces = where if isinstance(where, PackedFaces) else PackedFaces.open(where)
-    if faces.info.content_hash != record["content_hash"]:
-        raise UserError(f"{faces.path} is not what {old.path} was trained on (its content has another hash).")
+    medium = open_medium(trained, data if data is not None else info["data"].get("path"))
+    if medium.facts.get("content_hash") != record["content_hash"]:
+        raise UserError(f"{medium.facts['path']} is not what {old.path} was trained on (its content has another hash).")
     budget = Budget(**info["budget"])
     if (images, epochs, minutes) != (None, None, None):
-        budget = Budget.choose(0, len(faces.rows("train")), images, epochs, minutes)
+        budget = Budget.choose(0, medium.facts.get("train"), images, epochs, minutes)
     engine = start_engine(device, trained.engine.precision)
-    _check_fit(trained, faces, engine)
-    state = State.fresh(trained, info["seed"], engine.device)
+    _check_shares(trained, engine)
+    state = State.fresh(trained, info["seed"], engine.device, len(_attribute_names(trained, medium)))
     restore(state, record, tensors)
     state.scale_rates(trained)
     if budget.finished(state) and (not old.log or old.log[-1].get("event") == "stop"):
@@ -136,13 +136,13 @@ def resume(
         _cut_log(old.path / LOG, record["log_bytes"])
         _write_info(old, info | {"budget": vars(budget)})
         _warn_of_changes(info, engine)
-    return _go_on(old, trained, faces, state, engine, budget, info["seed"], quiet, [path.name for path in broken])
+    return _go_on(old, trained, medium, state, engine, budget, info["seed"], quiet, [path.name for path in broken])
 
 
 def _go_on(
     run: Run,
     recipe: Recipe,
-    faces: PackedFaces,
+    medium: Medium,
     state: State,
     engine: Engine,
     budget: Budget,
@@ -151,19 +151,23 @@ def _go_on(
     broken: list[str] | None,
 ) -> Run:
     """Loop until the end; `broken` are the checkpoints a resumed run passed over, `None` for a new run."""
-    batches = Batches(faces, seed, recipe.data.flip, engine.device)
-    with Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal, _stop_requests() as asked_to_stop:
+    source = medium.source(seed, engine.device)
+    with (
+        Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
+        _stop_requests() as asked_to_stop,
+        _threads_for(recipe),
+    ):
 
         def agreed(state: State, flag: bool) -> bool:
             if engine.world == 1:
                 return flag
             return state.images // recipe.schedule.batch % STEPS_BETWEEN_VOTES == 0 and engine.any(flag)
 
-        facts = _model_facts(recipe, faces)
-        recorder = Recorder(run, recipe, state, batches, engine, seed, budget, terminal, facts)
+        facts = _model_facts(recipe, medium)
+        recorder = Recorder(run, recipe, state, medium, engine, seed, budget, terminal, facts)
         if broken is None:
-            crop = faces.info.crop.preset if faces.info.crop else None
-            if crop not in (recipe.data.crop, None):
+            crop = medium.facts.get("crop", "none")
+            if crop not in (recipe.data.crop, "none"):
                 terminal.say(f"Note: the recipe is made for the crop {recipe.data.crop}, the pictures have {crop}.")
             recorder.start(state)
         else:
@@ -173,7 +177,7 @@ def _go_on(
         ended = run_loop(
             recipe,
             state,
-            batches,
+            source,
             engine,
             recorder,
             seed,
@@ -185,24 +189,22 @@ def _go_on(
     if ended == "diverged":
         raise UserError(
             f"{run.path} diverged at {state.images:,} images, and {MAX_ROLLBACKS} returns with halved rates did not "
-            "help: lower optimizer.generator.lr and optimizer.discriminator.lr."
+            f"help: lower {' and '.join(f'optimizer.{name}.lr' for name in state.optimizers)}."
         )
     if ended == "interrupted":
         raise Interrupted(f"limner train --resume {shlex.quote(str(run.path))}")
     return run
 
 
-def _check_fit(recipe: Recipe, faces: PackedFaces, engine: Engine) -> None:
-    if faces.size != recipe.data.size:
-        raise UserError(
-            f"{faces.path} holds pictures of {faces.size} pixels, the recipe wants {recipe.data.size}: "
-            f"prepare them with --size {recipe.data.size}, or train with --size if the recipe can."
-        )
-    batch, train = recipe.schedule.batch, len(faces.rows("train"))
-    if batch > train:
-        raise UserError(f"schedule.batch is {batch}, but {faces.path} has only {train} training pictures.")
+def _check_shares(recipe: Recipe, engine: Engine) -> None:
+    batch = recipe.schedule.batch
     if batch % engine.world or batch // engine.world < 2:
         raise UserError(f"schedule.batch is {batch}, which {engine.world} processes cannot share evenly.")
+
+
+def _attribute_names(recipe: Recipe, medium: Medium) -> tuple[str, ...]:
+    """The attributes that the generator is given."""
+    return medium.attribute_names if recipe.conditioning else ()
 
 
 def _make_room(path: Path, force: bool) -> None:
@@ -222,9 +224,7 @@ def _make_room(path: Path, force: bool) -> None:
         raise UserError(f"The run folder {path} cannot be made: {error.strerror}.") from None
 
 
-def _facts(
-    recipe: Recipe, faces: PackedFaces, state: State, engine: Engine, budget: Budget, seed: int
-) -> dict[str, Any]:
+def _facts(recipe: Recipe, medium: Medium, state: State, engine: Engine, budget: Budget, seed: int) -> dict[str, Any]:
     return {
         "limner": __version__,
         "torch": torch.__version__,
@@ -237,40 +237,29 @@ def _facts(
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["limner", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("limner", "__main__") else "",
         "budget": vars(budget),
-        "data": {
-            "name": faces.info.source.name,
-            "path": str(faces.path.resolve()),
-            "pictures": len(faces),
-            "train": len(faces.rows("train")),
-            "heldout": int((faces.splits != "train").sum()),
-            "size": faces.size,
-            "crop": faces.info.crop.preset if faces.info.crop else "none",
-            "content_hash": faces.info.content_hash,
-            "licence": faces.info.source.licence,
-        },
+        "data": medium.facts,
         "parameters": {
             name: sum(parameter.numel() for parameter in network.parameters())
-            for name, network in state.networks().items()
+            for name, network in state.networks.items()
             if name != "mean_generator"
         },
     }
 
 
-def _model_facts(recipe: Recipe, faces: PackedFaces) -> dict[str, Any]:
+def _model_facts(recipe: Recipe, medium: Medium) -> dict[str, Any]:
+    of_data = {"name": "name", "pictures": "train", "crop": "crop", "content_hash": "content_hash"}
     return {
         "recipe": recipe.name,
+        "kind": recipe.data.kind,
         "size": recipe.data.size,
         "latent_size": recipe.latent.size,
         "latent_distribution": recipe.latent.distribution,
+        "pixel_range": recipe.data.range,
         "generator": recipe.generator.model_dump(),
+        "attribute_names": _attribute_names(recipe, medium),
         "ema_halflife_images": recipe.ema.halflife_images,
-        "data": {
-            "name": faces.info.source.name,
-            "pictures": len(faces.rows("train")),
-            "crop": faces.info.crop.preset if faces.info.crop else "none",
-            "content_hash": faces.info.content_hash,
-        },
-        "licence": faces.info.source.licence,
+        "data": {key: medium.facts[name] for key, name in of_data.items() if name in medium.facts},
+        "licence": medium.facts["licence"],
     }
 
 
@@ -296,6 +285,18 @@ def _warn_of_changes(info: dict[str, Any], engine: Engine) -> None:
             f"Note: {', '.join(changed)} differ from when this run began; it goes on, but not to the same last bit.",
             file=sys.stderr,
         )
+
+
+@contextmanager
+def _threads_for(recipe: Recipe) -> Iterator[None]:
+    """One thread where the networks are so small that sharing out a step takes longer than the step."""
+    threads = torch.get_num_threads()
+    if recipe.data.kind == "curves":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

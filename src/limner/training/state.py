@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from limner.errors import UserError
 from limner.files import new_folder, sha256, sweep, write_file
-from limner.networks import build_discriminator, build_generator
+from limner.networks import build_discriminator, build_encoder, build_generator
 from limner.randomness import torch_seed
-from limner.recipe import Adam, Recipe, Sgd
+from limner.recipe import Adam, Concatenation, Recipe, Sgd
 
 FORMAT = 1
 
@@ -30,44 +30,59 @@ FORMAT = 1
 class State:
     """Networks, their optimisers and the counters of one training."""
 
-    generator: nn.Module
-    discriminator: nn.Module
-    mean_generator: nn.Module
+    networks: dict[str, nn.Module]
+    """`generator`, `discriminator` or `encoder`, and `mean_generator`: the names they have in a checkpoint."""
     optimizers: dict[str, torch.optim.Optimizer]
     images: int = 0
     seconds: float = 0.0
     rate_scale: float = 1.0
     rollbacks: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
-    """Sums of every metric since the last log line, and under `steps` how many steps they are of."""
+    """Of every metric, the sum since the last log line and of how many values it is."""
 
     @classmethod
-    def fresh(cls, recipe: Recipe, seed: int, device: torch.device) -> "State":
-        """The state before the first step: the same weights for the same seed on every device and process."""
-        torch.manual_seed(torch_seed(seed, "weights"))
-        generator = build_generator(recipe.generator, recipe.data.size, recipe.latent.size)
-        discriminator = build_discriminator(recipe.discriminator, recipe.data.size)
-        for network in (generator, discriminator):
-            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizers = {
-            "generator": build_optimizer(recipe.optimizer.generator, generator),
-            "discriminator": build_optimizer(recipe.optimizer.discriminator, discriminator),
-        }
-        mean_generator = deepcopy(generator).eval().requires_grad_(False)
-        return cls(generator, discriminator, mean_generator, optimizers)
+    def fresh(cls, recipe: Recipe, seed: int, device: torch.device, attributes: int = 0) -> "State":
+        """The state before the first step: the same weights for the same seed on every device and process.
 
-    def networks(self) -> dict[str, nn.Module]:
-        """The three networks by the names they have in a checkpoint."""
-        return {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-            "mean_generator": self.mean_generator,
-        }
+        `attributes` is the number of attributes that the generator is given, 0 where the recipe has no conditioning.
+        """
+        torch.manual_seed(torch_seed(seed, "weights"))
+        size, latent = recipe.data.size, recipe.latent.size
+        networks = {"generator": build_generator(recipe.generator, size, latent + attributes)}
+        if recipe.encoder is not None:
+            networks["encoder"] = build_encoder(recipe.encoder, size, latent)
+        if recipe.discriminator is not None:
+            maps = attributes if isinstance(recipe.conditioning, Concatenation) else 0
+            networks["discriminator"] = build_discriminator(
+                recipe.discriminator, size, channels=3 + maps, outputs=1 + attributes - maps
+            )
+        for network in networks.values():
+            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizers = {name: build_optimizer(getattr(recipe.optimizer, name), networks[name]) for name in networks}
+        networks["mean_generator"] = deepcopy(networks["generator"]).eval().requires_grad_(False)
+        return cls(networks, optimizers)
+
+    @property
+    def generator(self) -> nn.Module:
+        return self.networks["generator"]
+
+    @property
+    def discriminator(self) -> nn.Module:
+        return self.networks["discriminator"]
+
+    @property
+    def encoder(self) -> nn.Module:
+        return self.networks["encoder"]
+
+    @property
+    def mean_generator(self) -> nn.Module:
+        """Its running mean, from which samples and models are made."""
+        return self.networks["mean_generator"]
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state under a name of its own."""
         named = {f"sum.{name}": value for name, value in self.sums.items()}
-        for name, network in self.networks().items():
+        for name, network in self.networks.items():
             named |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
         for name, optimizer in self.optimizers.items():
             for index, parameter in enumerate(_parameters(optimizer)):
@@ -78,7 +93,7 @@ class State:
 
     def load_tensors(self, named: dict[str, Tensor]) -> None:
         """Take over the tensors of `tensors()`; raises KeyError or RuntimeError where they do not fit the networks."""
-        for name, network in self.networks().items():
+        for name, network in self.networks.items():
             network.load_state_dict(_under(named, f"{name}."))
         for name, optimizer in self.optimizers.items():
             optimizer.state.clear()

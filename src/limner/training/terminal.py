@@ -1,10 +1,34 @@
 """What a training shows while it runs: a live line on a terminal, a plain line per log line elsewhere."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from limner.progress import console
+
+
+class _Live(Progress):
+    """The live line, and above it a plot where there is one."""
+
+    plot: Text | None = None
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        if self.plot is not None:
+            yield self.plot
+        yield from super().get_renderables()
+
+
+# What the live line has room for.
+SHOWN = {
+    "loss/discriminator": "loss D",
+    "loss/generator": "G",
+    "loss/elbo": "loss",
+    "output/real": "· D(real)",
+    "output/fake": "D(fake)",
+}
 
 
 class Terminal:
@@ -14,7 +38,7 @@ class Terminal:
         self.name, self.goal, self.quiet = name, goal, quiet
         self.live = console.is_terminal and not quiet
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
-        self.bar = Progress(*columns, console=console, disable=not self.live)
+        self.bar = _Live(*columns, console=console, disable=not self.live)
         self.task = self.bar.add_task(name, total=1.0, text="starting")
         self.words = ""
 
@@ -32,15 +56,17 @@ class Terminal:
 
     def log(self, line: dict[str, Any], share: float, seconds_left: float | None) -> None:
         """Show a new log line."""
-        self.words = (
-            f"· loss D {line['loss/discriminator']:.2f} G {line['loss/generator']:.2f} · D(real) "
-            f"{line['output/real']:.2f} D(fake) {line['output/fake']:.2f} · {line['verdict']}"
-        )
+        numbers = " ".join(f"{word} {line[key]:.2f}" for key, word in SHOWN.items() if key in line)
+        self.words = f"· {numbers} · {line['verdict']}"
         if not self.live:
             pace = _pace(line["images"], line["images_per_second"], seconds_left)
             self.say(f"{self.name} {share:4.0%} of {self.goal} · {pace} {self.words}")
         elif line["remedy"]:
             self.words += f": {line['remedy']}"
+
+    def show(self, plot: Text | None) -> None:
+        """Show this plot above the live line from now on; it stays when the training has ended."""
+        self.bar.plot = plot
 
     def say(self, text: str) -> None:
         """Print one line, above the live one where there is one."""
