@@ -1,8 +1,9 @@
-"""Limner prepares face pictures, trains face generators on them, and draws new faces.
+"""Limner prepares face pictures, trains face generators on them, judges them, and draws new faces.
 
     data  = limner.prepare("celeba", "data/celeba64")
     run   = limner.train("dcgan-ttur", data, out="runs/a", images=500_000)
     faces = limner.load("runs/a").sample(16, seed=0)
+    table = limner.evaluate("runs/a", data, protocol="quick")
 
 The functions are those that the `limner` command calls. Importing this package imports neither torch nor numpy.
 """
@@ -10,10 +11,12 @@ The functions are those that the `limner` command calls. Importing this package 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["load", "prepare", "resume", "train"]
+__all__ = ["compare", "evaluate", "load", "prepare", "resume", "train"]
 
 if TYPE_CHECKING:
     from limner.data.prepare import prepare
+    from limner.evaluation.compare import compare
+    from limner.evaluation.evaluate import evaluate
     from limner.model import load
     from limner.training.session import resume, train
 
@@ -24,6 +27,8 @@ _HOME = {
     "train": "limner.training.session",
     "resume": "limner.training.session",
     "load": "limner.model",
+    "evaluate": "limner.evaluation.evaluate",
+    "compare": "limner.evaluation.compare",
 }
 
 

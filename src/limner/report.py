@@ -24,6 +24,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner.errors import UserError
+from limner.evaluation.results import (
+    FAMILIES,
+    Conditions,
+    Result,
+    describe,
+    evaluations,
+    kind,
+    note,
+    read_metrics,
+    table_rows,
+)
 from limner.files import write_file
 
 Row = dict[str, Any]
@@ -96,11 +107,18 @@ def write_report(run: Path) -> Path:
         raise UserError(
             f"{run} is not a run (no run.json, recipe.toml or log.jsonl in it): give the folder of a training"
         )
-    template = files("limner").joinpath("assets/report.html").read_text(encoding="utf-8")
-    page = template.replace("{{csp}}", _content_security_policy(template)).replace("{{data}}", _json(_contents(run)))
     path = run / "report.html"
-    write_file(path, page.encode())
+    write_file(path, build_page("report.html", _contents(run)))
     return path
+
+
+def build_page(template: str, contents: Row) -> bytes:
+    """The page that the asset `template` makes of `contents`: one file with its style, script and data inside it."""
+    assets = files("limner").joinpath("assets")
+    page = assets.joinpath(template).read_text(encoding="utf-8")
+    for shared in ("page.css", "page.js"):
+        page = page.replace(f"{{{{{shared}}}}}", assets.joinpath(shared).read_text(encoding="utf-8"))
+    return page.replace("{{csp}}", _content_security_policy(page)).replace("{{data}}", _json(contents)).encode()
 
 
 def _contents(run: Path) -> Row:
@@ -112,6 +130,7 @@ def _contents(run: Path) -> Row:
     state = next((row for row in reversed(log) if row.get("event") in ("start", "resume", "log", "stop")), {})
     stop = state if state.get("event") == "stop" else None
     verdict = "diverged" if stop and stop.get("reason") == "diverged" else newest.get("verdict")
+    measured = evaluations(read_metrics(run))
     speeds = [row["images_per_second"] for row in rows if _is_finite(row.get("images_per_second"))]
     return {
         "name": run.resolve().name,
@@ -126,9 +145,53 @@ def _contents(run: Path) -> Row:
         "verdict": {"name": verdict, "remedy": newest.get("remedy")} if verdict else None,
         "verdicts": _verdict_band(log),
         "events": _events(log),
-        "charts": _charts(rows),
+        "measured": _newest(measured),
+        "charts": [*_metric_charts(measured, rows), *charts_of(rows)],
         "pictures": _pictures(run / "samples", rows),
+        "painting": _painting(run / "painting.png"),
     }
+
+
+def _newest(measured: list[list[Result]]) -> list[Row]:
+    """The newest evaluation under each set of conditions, newest first, as tables."""
+    newest: dict[Conditions, list[Result]] = {}
+    for results in reversed(measured):
+        newest.setdefault(results[0].conditions(), results)
+    return [
+        {
+            "images": results[0].images,
+            "protocol": results[0].protocol,
+            "rows": table_rows([results]),
+            "remarks": describe(results),
+        }
+        for results in newest.values()
+    ]
+
+
+def _metric_charts(measured: list[list[Result]], rows: list[Row]) -> list[Row]:
+    """Charts of the metrics along the run; numbers of different conditions never share a line nor a chart."""
+    seconds_at = _clock(rows)
+    charts = []
+    for conditions in dict.fromkeys(results[0].conditions() for results in measured):
+        same = [results for results in measured if results[0].conditions() == conditions]
+        if len({results[0].images for results in same}) < 2:  # one point makes no curve: it is in the table
+            continue
+        families = dict.fromkeys(_family(result.metric) for results in same for result in results)
+        for family in families:
+            points = [
+                {"images": results[0].images, "seconds": seconds_at(results[0].images)}
+                | {f"metric/{result.metric}": result.value for result in results if _family(result.metric) == family}
+                for results in sorted(same, key=lambda results: results[0].images)
+            ]
+            (chart,) = charts_of(points)
+            words = note(chart["series"][0]["name"]) if len(chart["series"]) == 1 else ""
+            charts.append({**chart, "group": family, "title": f"{family} ({conditions.protocol})", "note": words})
+    return charts
+
+
+def _family(metric: str) -> str:
+    """The title of the chart that a metric is drawn in."""
+    return next((title for title, kinds in FAMILIES if kind(metric) in kinds), metric)
 
 
 def _read_info(path: Path) -> Row:
@@ -209,7 +272,7 @@ def _as_one(stretches: list[Row]) -> Row:
     }
 
 
-def _charts(rows: list[Row]) -> list[Row]:
+def charts_of(rows: list[Row]) -> list[Row]:
     """One chart per group of keys: `group/series`, or a bare key alone.
 
     A chart has the x values that its series share, and for each series `at` (positions in them) and `values` (None: not
@@ -298,6 +361,11 @@ def _pictures(folder: Path, rows: list[Row]) -> list[Row]:
         for path, webp in webps.items()
         if webp
     ]
+
+
+def _painting(path: Path) -> str | None:
+    """The animation of a painter's run as a data URI, as it is."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}" if path.is_file() else None
 
 
 def _webp(path: Path) -> bytes:

@@ -1,0 +1,1 @@
+"""Judging generators honestly: features, distances between sets of them, attribute control, memorisation, protocols."""

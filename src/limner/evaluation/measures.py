@@ -1,0 +1,64 @@
+"""The distances between two sets of features, each under the only name that it may bear.
+
+Shapes: N real and M other pictures, D features.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.evaluation.distances import Moments, frechet_distance, kernel_distance, manifold
+
+STEPS = 3  # that `measure` advances by
+
+
+class Measured(NamedTuple):
+    """One value, and its standard error where the metric has one."""
+
+    value: float
+    standard_error: float | None = None
+
+
+def metric_name(kind: str, extractor: str) -> str:
+    """`fid` and `kid` belong to the features of 2015's Inception alone; everything else names its features."""
+    if extractor == "inception" and kind in ("fd", "kid"):
+        return {"fd": "fid", "kid": "kid"}[kind]
+    return f"{kind}_{extractor}"
+
+
+def better(metric: str) -> Literal["lower", "higher"] | None:
+    """Which values of a metric are good ones."""
+    if metric.startswith(("fid", "fd_", "kid", "conditional")):
+        return "lower"
+    return None if metric.startswith("memorisation") else "higher"
+
+
+def moments(features_ND: NDArray[np.float32]) -> Moments:
+    """Number, mean and covariance of features."""
+    found = Moments()
+    found.add(features_ND)
+    return found
+
+
+def measure(
+    real_ND: NDArray[np.float32],
+    real: Moments,
+    other_MD: NDArray[np.float32],
+    extractor: str,
+    advance: Callable[[int], None],
+) -> dict[str, Measured]:
+    """Every distance of `other_MD` from `real_ND`, whose moments are `real`, by the metric's name."""
+    frechet = frechet_distance(real, moments(other_MD))
+    advance(1)
+    kid = kernel_distance(real_ND, other_MD)
+    advance(1)
+    share = manifold(real_ND, other_MD)
+    advance(1)
+    measured = {
+        "fd": Measured(frechet),
+        "kid": Measured(kid.value, kid.standard_error),
+        **{kind: Measured(value) for kind, value in share._asdict().items()},
+    }
+    return {metric_name(kind, extractor): value for kind, value in measured.items()}

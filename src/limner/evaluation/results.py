@@ -1,0 +1,269 @@
+"""A Result: one number with everything that a reader must know of it, and where results are kept."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.table import Table
+
+from limner.errors import UserError
+from limner.files import write_file
+
+METRICS = "metrics.jsonl"
+FORMAT = "limner results"
+
+NOTES = {
+    "fid": "Fréchet distance of the generated pictures, as a whole, from the real ones. Lower is better.",
+    "fd": "Fréchet distance of the generated pictures, as a whole, from the real ones, in other features than FID's. "
+    "Lower is better.",
+    "kid": "Kernel distance: like the Fréchet distance, but the number of pictures does not shift it. Lower is better.",
+    "conditional": "Mean over the frequent attributes: Fréchet distance of the pictures asked to have one from the "
+    "real ones that have it. Lower is better.",
+    "precision": "Share of the generated pictures that lie among real ones: quality. Higher is better.",
+    "recall": "Share of the real pictures that lie among generated ones: variety. Higher is better.",
+    "density": "Quality, as precision, but an odd real picture cannot feign it. Higher is better.",
+    "coverage": "Share of the real pictures that have a generated one nearby: variety. Higher is better.",
+    "memorisation": "Share of the generated pictures that lie closer to a training than to a held-out picture. One "
+    "half is right; near 1 they are copies.",
+    "attribute_control": "How surely a classifier finds the attributes that were asked for, as a share of how surely "
+    "it finds them in real pictures. Higher is better.",
+}
+FAMILIES = (
+    ("Precision, recall, density, coverage", ("precision", "recall", "density", "coverage")),
+    ("Memorisation", ("memorisation",)),
+    ("Attribute control", ("attribute_control",)),
+)
+"""Metrics that share a chart where there is one model; every other has its own."""
+
+
+class Conditions(BaseModel):
+    """What must be the same before two numbers may stand in one column."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    protocol: str
+    n_real: int
+    n_fake: int
+    split: str
+    """Of the real pictures."""
+    crop: str
+    resolution: int
+    """Width and height of the pictures in pixels."""
+    data_hash: str
+    extractor: str
+    extractor_sha256: str
+    resize: str
+    """How the extractor brings pictures to its own size, in words."""
+    truncation: float
+
+    def conditions(self) -> "Conditions":
+        """The conditions alone, of whatever else has them."""
+        return Conditions(**{name: getattr(self, name) for name in Conditions.model_fields})
+
+    def differences(self, other: "Conditions") -> list[str]:
+        """In what the two differ, in words; empty where their numbers may be compared."""
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in Conditions.model_fields)
+        return [f"{name} {_short(mine)} against {_short(others)}" for name, mine, others in pairs if mine != others]
+
+
+class Floor(BaseModel):
+    """What real pictures score in the generated ones' place: no generator is to be expected to do better."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: float
+    n_real: int
+    n_other: int
+    """Real pictures that stood in for generated ones."""
+
+
+class Floors(BaseModel):
+    """Both floors of a metric; `None` where it has none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    halves: Floor | None = None
+    """One random half of the real pictures against the other."""
+    training: Floor | None = None
+    """Training pictures against the real pictures."""
+
+
+class Result(Conditions):
+    """One metric of one model."""
+
+    metric: str
+    better: Literal["lower", "higher"] | None
+    """`None`: neither; a memorisation share should be one half."""
+    value: float
+    """The mean over the seeds."""
+    spread: float | None
+    """Standard deviation over the seeds; `None` for one seed."""
+    values: tuple[float, ...]
+    """One for each seed."""
+    seeds: tuple[int, ...]
+    standard_error: float | None = None
+    """Of a kernel distance, from its subsets; the mean over the seeds."""
+    floors: Floors = Floors()
+    details: dict[str, Any] = {}
+    """What the number is made of: accuracy by attribute, or the closest pairs."""
+
+    model: str
+    model_sha256: str
+    recipe: str
+    weights: Literal["ema", "raw"]
+    images: int
+    """Images shown in training."""
+    warnings: tuple[str, ...]
+    seconds: float
+    """That the whole evaluation took, of which this is one number."""
+    machine: str
+    evaluated: str
+    """Date and time, ISO 8601."""
+    limner: str
+
+
+def write_results(out: Path, results: Sequence[Result]) -> None:
+    """Write results as one JSON file, in one step."""
+    content = {"format": FORMAT, "results": [result.model_dump(mode="json") for result in results]}
+    write_file(out, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def append_metrics(run: Path, results: Iterable[Result]) -> None:
+    """Add results to `metrics.jsonl` of the run folder `run`, one line each."""
+    with (run / METRICS).open("a", encoding="utf-8") as file:
+        file.write("".join(result.model_dump_json() + "\n" for result in results))
+
+
+def read_metrics(run: Path) -> list[Result]:
+    """The results in `metrics.jsonl` of the run folder `run`, oldest first; none where there is no such file.
+
+    A line that is no whole Result is left out: a killed run may leave half a last line.
+    """
+    try:
+        lines = (run / METRICS).read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return []
+    results = []
+    for line in lines:
+        try:
+            results.append(Result.model_validate_json(line))
+        except ValidationError:
+            continue
+    return results
+
+
+def refuse_mixed(results: Sequence[Result]) -> None:
+    """Raise UserError, naming the first difference, where results of one metric differ in their conditions."""
+    first: dict[str, Result] = {}
+    for result in results:
+        before = first.setdefault(result.metric, result)
+        if differences := before.differences(result):
+            raise UserError(
+                f"{before.metric} of {before.model} and of {result.model} cannot stand in one column "
+                f"({'; '.join(differences)}): evaluate both with the same protocol and data."
+            )
+
+
+def kind(metric: str) -> str:
+    """What a metric measures, without its features: a key of NOTES."""
+    return next(name for name in NOTES if metric.startswith(name))
+
+
+def note(metric: str) -> str:
+    """What a metric measures, in a sentence or two."""
+    parts = {"pixels": " By pixels.", "mean": " Mean over all attributes.", "rarest": " Mean over the ten rarest."}
+    return NOTES[kind(metric)] + parts.get(metric.rpartition("_")[2], "")
+
+
+def evaluations(results: Iterable[Result]) -> list[list[Result]]:
+    """Results, as `read_metrics` gives them, by the evaluation that they come from."""
+    groups: list[list[Result]] = []
+    for result in results:
+        last = groups[-1] if groups else []
+        if last and last[0].evaluated == result.evaluated and all(other.metric != result.metric for other in last):
+            last.append(result)
+        else:
+            groups.append([result])
+    return groups
+
+
+def table_rows(columns: Sequence[Sequence[Result]]) -> list[dict[str, Any]]:
+    """The rows of a table with one column for each model's results, as the pages' script wants them."""
+    by_column = [{result.metric: result for result in column} for column in columns]
+    metrics = dict.fromkeys(metric for column in by_column for metric in column)
+    rows = []
+    for metric in metrics:
+        found = [column.get(metric) for column in by_column]
+        floors = next(result.floors for result in found if result)
+        digits = decimals([result for result in found if result])
+        rows.append(
+            {
+                "metric": metric,
+                "note": note(metric),
+                "halves": floors.halves and fixed(floors.halves.value, digits),
+                "training": floors.training and fixed(floors.training.value, digits),
+                "cells": [result and _cell(result, digits) for result in found],
+            }
+        )
+    return rows
+
+
+def _cell(result: Result, digits: int | None) -> dict[str, str | None]:
+    """A value and what stands below it, in words."""
+    return {
+        "value": fixed(result.value, digits),
+        "spread": "one seed" if result.spread is None else f"± {fixed(result.spread, digits)}",
+        "error": None if result.standard_error is None else f"standard error {fixed(result.standard_error, digits)}",
+    }
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    """The results of one model as a table for the terminal: value, spread, floors."""
+    table = Table("metric", "value", "spread", "real halves", "training pictures", box=None, pad_edge=False)
+    for name in table.columns[1:]:
+        name.justify = "right"
+    for row in table_rows([results]):
+        (cell,) = row["cells"]
+        error = f" ({cell['error']})" if cell["error"] else ""
+        table.add_row(
+            row["metric"], cell["value"], cell["spread"] + error, row["halves"] or "–", row["training"] or "–"
+        )
+    return table
+
+
+def describe(results: Sequence[Result]) -> list[str]:
+    """The conditions of one model's results and their warnings, a sentence each: to be printed with the table."""
+    main = results[0]
+    floors = main.floors
+    sizes = [
+        f"{name} {floor.n_other:,} against {floor.n_real:,}"
+        for name, floor in (("real halves", floors.halves), ("training pictures", floors.training))
+        if floor
+    ]
+    seeds = f"{len(main.seeds)} seeds" if len(main.seeds) > 1 else "one seed: no spread"
+    return [
+        f"Protocol {main.protocol}: {main.n_fake:,} generated against {main.n_real:,} real pictures "
+        f"(split {main.split}, crop {main.crop}, {main.resolution} x {main.resolution}), features of {main.extractor}, "
+        f"{seeds}, truncation {main.truncation:g}.",
+        *([f"What real pictures score in their place: {', '.join(sizes)}."] if sizes else []),
+        *(f"Warning: {warning}" for warning in main.warnings),
+    ]
+
+
+def decimals(results: Sequence[Result]) -> int | None:
+    """How many decimals say something: two digits of the smallest spread or error; `None`: neither is known."""
+    noises = [noise for result in results for noise in (result.spread, result.standard_error) if noise]
+    return max(0, 1 - math.floor(math.log10(min(noises)))) if noises else None
+
+
+def fixed(value: float, digits: int | None) -> str:
+    """A number with so many decimals; with `None` of them, with four digits that count."""
+    return f"{value:.4g}" if digits is None else f"{value:.{digits}f}"
+
+
+def _short(value: object) -> str:
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{text[:12]}…" if len(text) > 40 and " " not in text else text

@@ -1,0 +1,144 @@
+"""Cheap stand-ins for what an evaluation needs: pictures, an extractor, models that draw what they are told to.
+
+And torch-fidelity, whose numbers ours must equal.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from limner.data.packed import PackedFaces
+
+Pictures = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def no_user_s_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache of these tests; what real pictures give is computed once for all of them."""
+    monkeypatch.setenv("LIMNER_CACHE", str(shared_cache))
+
+
+@pytest.fixture
+def own_cache(no_user_s_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that no other test has written to."""
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class Pixels48:
+    """48 features of a picture: the means of 4 x 4 squares. Remembers what it was shown."""
+
+    dimension = 48
+    weights_sha256 = "0" * 64
+    resize = "mean over squares to 4 x 4"
+
+    def __init__(self, name: str = "pixels48") -> None:
+        self.name = name
+        self.seen: list[Pictures] = []
+
+    def features(self, images_NHWC: Pictures) -> NDArray[np.float32]:
+        self.seen.append(np.array(images_NHWC))
+        N, H, W, _ = images_NHWC.shape
+        means = images_NHWC.reshape(N, 4, H // 4, 4, W // 4, 3).mean((2, 4), dtype=np.float32)
+        return means.reshape(N, 48) / 255
+
+
+class Painted:
+    """A model that draws what `paint(seed, first, labels_NA)` says, in portions of at most 64."""
+
+    def __init__(self, paint: Callable[[int, int, NDArray[np.uint8] | None], Pictures], **config: Any) -> None:
+        self.paint = paint
+        self.device = torch.device("cpu")
+        self.precision = "fp32"
+        facts: dict[str, Any] = {
+            "size": 32,
+            "recipe": "painted",
+            "weights_sha256": "1" * 64,
+            "images": 1000,
+            "ema_halflife_images": 500.0,
+            "attribute_names": (),
+            "data": {},
+        }
+        self.config = SimpleNamespace(**{**facts, **config})
+
+    def batches(
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        truncation: float = 1.0,
+        first: int = 0,
+        labels_NA: NDArray[np.uint8] | None = None,
+    ) -> Iterator[Pictures]:
+        for start in range(0, count, 64):
+            some = slice(start, min(start + 64, count))
+            labels = None if labels_NA is None else labels_NA[some]
+            yield self.paint(seed, first + start, labels)[: some.stop - start]
+
+
+def blobs(seed: int, count: int, brightness: float = 120.0) -> Pictures:
+    """Pictures of 32 x 32 with a random colour in every square of 8 x 8: each has 48 numbers of its own."""
+    chance = np.random.default_rng(seed)
+    squares = chance.normal(brightness, 30, (count, 4, 4, 3)).clip(0, 255)
+    return np.rint(squares).astype(np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+
+
+@pytest.fixture(scope="session")
+def faces(pack_faces: Callable[..., "PackedFaces"]) -> "PackedFaces":
+    """600 pictures, of which 240 are held out, with the attribute `odd`."""
+    return pack_faces(blobs(1, 600), ["train"] * 360 + ["test"] * 240)
+
+
+@pytest.fixture
+def painted() -> type[Painted]:
+    return Painted
+
+
+@pytest.fixture
+def eyes() -> Pixels48:
+    return Pixels48()
+
+
+@pytest.fixture(scope="session")
+def blobs_of() -> Callable[..., Pictures]:
+    return blobs
+
+
+@pytest.fixture
+def fair() -> Painted:
+    """A model that draws just such pictures as the data set has."""
+    return Painted(lambda seed, first, _: blobs(1000 + 100 * seed + first // 64, 64)[first % 64 :])
+
+
+@pytest.fixture(scope="session")
+def torch_fidelity() -> Iterator[ModuleType]:
+    """torch-fidelity; the test is skipped where it is not installed.
+
+    It imports torchvision, of which PyPI has the CUDA build alone: beside torch's CPU build its operators are missing,
+    and the import fails. Declaring them is enough, for none is called.
+    """
+    if not importlib.util.find_spec("torch_fidelity"):
+        pytest.skip("torch-fidelity is not installed (pip install torch-fidelity)")
+    library = None
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor a) -> Tensor")
+    yield importlib.import_module("torch_fidelity")
+    del library  # the operators are declared for as long as it lives

@@ -1,0 +1,473 @@
+"""limner evaluate: what is measured, of which pictures, and what a result says of itself."""
+
+import json
+import math
+import shutil
+import tracemalloc
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from limner.errors import UserError
+from limner.evaluation import evaluate as evaluating
+from limner.evaluation.evaluate import evaluate, set_up
+from limner.evaluation.judge import balanced_accuracy
+from limner.evaluation.results import describe, read_metrics, refuse_mixed, results_table
+from limner.model import load, save_model
+from limner.networks import build_generator
+from limner.recipe import load_recipe
+
+SAMPLES = 200
+
+
+def by_metric(results):
+    return {result.metric: result for result in results}
+
+
+def frechet(one_ND, other_MD):
+    """The distance by its textbook formula, with the eigenvalues of a product that is not symmetric."""
+    one_ND, other_MD = one_ND.astype(float), other_MD.astype(float)
+    covariances = np.cov(one_ND.T), np.cov(other_MD.T)
+    roots = np.sqrt(np.linalg.eigvals(covariances[0] @ covariances[1]).real.clip(0)).sum()
+    shift_D = one_ND.mean(0) - other_MD.mean(0)
+    return shift_D @ shift_D + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * roots
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    """A real model that was never trained."""
+    recipe = load_recipe("dcgan32", ["generator.width=64", "generator.init_std=0.1"])
+    torch.manual_seed(1)
+    facts = {
+        "recipe": "dcgan32",
+        "size": 32,
+        "latent_size": recipe.latent.size,
+        "latent_distribution": "gaussian",
+        "generator": recipe.generator.model_dump(),
+        "ema_halflife_images": 0.0,
+        "images": 0,
+        "data": {"name": "none"},
+        "licence": "Apache-2.0",
+    }
+    folder = tmp_path_factory.mktemp("models") / "untrained"
+    save_model(folder, build_generator(recipe.generator, 32, recipe.latent.size), facts)
+    return folder
+
+
+# ---- which pictures are measured ----
+
+
+def test_the_extractor_sees_the_model_s_own_pixels(model_folder, faces, eyes, own_cache):
+    """Rivals wrote fakes as JPEG and reals as PNG, or stretched them by the least and largest value of the set."""
+    evaluate(model_folder, faces, samples=150, extractor=eyes, quiet=True)
+    seen_NHWC = np.concatenate(eyes.seen)
+    assert seen_NHWC.dtype == np.uint8
+    expected_NHWC = load(model_folder).sample(150, seed=0)
+    np.testing.assert_array_equal(seen_NHWC[-150:], expected_NHWC)
+    reals = faces.images_NHWC[faces.rows("heldout")]
+    np.testing.assert_array_equal(seen_NHWC[: len(reals)], reals)
+
+
+@pytest.mark.parametrize("portion", [0, 1, 2, 3])
+def test_every_portion_counts(portion, faces, eyes, fair, painted):
+    """A rival measured the pictures of its last portion only."""
+    paint = fair.paint
+
+    def dark(seed, first, labels):
+        return paint(seed, first, labels) // (2 if first == 64 * portion else 1)
+
+    fd, other = (
+        by_metric(evaluate(model, faces, samples=SAMPLES, extractor=eyes, quiet=True))["fd_pixels48"].value
+        for model in (fair, painted(dark))
+    )
+    assert other > 1.5 * fd
+
+
+def test_the_distance_is_that_of_all_fakes_from_all_heldout_pictures(faces, eyes, fair):
+    results = by_metric(evaluate(fair, faces, samples=SAMPLES, extractor=eyes, quiet=True))
+    fakes = np.concatenate([*fair.batches(SAMPLES)])
+    reals = faces.images_NHWC[faces.splits != "train"]
+    expected = frechet(eyes.features(reals), eyes.features(fakes))
+    assert results["fd_pixels48"].value == pytest.approx(expected, rel=1e-6)
+    assert (results["fd_pixels48"].n_real, results["fd_pixels48"].n_fake) == (240, SAMPLES)
+
+
+def test_memory_does_not_grow_with_the_pictures(faces, eyes, painted):
+    few, many = 2048, 4096  # both fill the portions in which distances are taken
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3)).astype(np.uint8)
+    model = painted(lambda seed, first, _: np.roll(pictures, first % 31, axis=1))
+    eyes.features = type(eyes).features.__get__(SimpleNamespace(seen=SimpleNamespace(append=lambda _: None)))
+
+    def peak(count):
+        tracemalloc.start()
+        evaluate(model, faces, samples=count, extractor=eyes, quiet=True)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(64)  # what is loaded once
+    growth = (peak(many) - peak(few)) / (many - few)
+    assert growth < 3072 / 2  # bytes a picture; one picture has 3072, its features 192 and its shrunk pixels 768
+
+
+# ---- what a result says ----
+
+
+def test_a_result_never_travels_alone(model_folder, faces, eyes):
+    results = evaluate(model_folder, faces, samples=SAMPLES, extractor=eyes, truncation=0.7, quiet=True)
+    for result in results:
+        assert (result.n_fake, result.resolution, result.crop, result.data_hash) == (SAMPLES, 32, "none", "made")
+        assert (result.weights, result.truncation, result.protocol, result.split) == ("raw", 0.7, "quick", "heldout")
+        assert result.model_sha256 == load(model_folder).config.weights_sha256
+        assert result.machine
+        assert result.limner
+        assert result.seconds > 0
+    main = results[0]
+    assert (main.extractor, main.extractor_sha256, main.resize) == (eyes.name, eyes.weights_sha256, eyes.resize)
+    pixels = by_metric(results)["memorisation_pixels"]
+    assert (pixels.extractor, pixels.resize) == ("pixels", "mean over squares to 16 x 16")
+
+
+def test_only_inception_may_give_a_fid(faces, fair, eyes):
+    names = {result.metric for result in evaluate(fair, faces, samples=SAMPLES, extractor=eyes, quiet=True)}
+    assert {f"{kind}_pixels48" for kind in ("fd", "kid", "precision", "recall", "density", "coverage")} <= names
+    assert not {name for name in names if name.startswith(("fid", "FID")) or name == "kid"}
+    eyes.name = "inception"
+    names = {result.metric for result in evaluate(fair, faces, samples=SAMPLES, extractor=eyes, quiet=True)}
+    assert {"fid", "kid", "precision_inception"} <= names
+    assert not {name for name in names if name.startswith("fd_")}
+
+
+def test_the_spread_is_over_seeds_and_never_made_up(faces, eyes, fair):
+    one = by_metric(evaluate(fair, faces, samples=SAMPLES, extractor=eyes, quiet=True))["fd_pixels48"]
+    assert (one.spread, one.seeds, len(one.values)) == (None, (0,), 1)
+    three = by_metric(evaluate(fair, faces, samples=SAMPLES, extractor=eyes, seeds=3, quiet=True))["fd_pixels48"]
+    assert three.seeds == (0, 1, 2)
+    assert three.values[0] == one.value
+    reals = eyes.features(faces.images_NHWC[faces.splits != "train"])
+    values = [frechet(reals, eyes.features(np.concatenate([*fair.batches(SAMPLES, seed)]))) for seed in range(3)]
+    assert three.values == pytest.approx(values, rel=1e-6)
+    assert three.value == pytest.approx(np.mean(values), rel=1e-6)
+    assert three.spread == pytest.approx(np.std(values, ddof=1), rel=1e-5)
+    with pytest.raises(UserError, match="at least 3"):
+        evaluate(fair, faces, samples=SAMPLES, extractor=eyes, seeds=2, quiet=True)
+
+
+def test_kid_carries_its_standard_error(faces, eyes, fair):
+    results = by_metric(evaluate(fair, faces, samples=SAMPLES, extractor=eyes, quiet=True))
+    assert results["kid_pixels48"].standard_error > 0
+    assert results["fd_pixels48"].standard_error is None
+
+
+def test_floors_stand_beside_the_result(faces, eyes, fair):
+    fd = by_metric(evaluate(fair, faces, samples=SAMPLES, extractor=eyes, quiet=True))["fd_pixels48"]
+    halves, training = fd.floors.halves, fd.floors.training
+    assert (halves.n_real, halves.n_other, training.n_real, training.n_other) == (120, 120, 240, 240)
+    # The pictures of `fair` are of the very distribution: as far as training pictures are, but for their number.
+    assert fd.value == pytest.approx(training.value, rel=0.25)
+    assert halves.value > 1.5 * training.value  # fewer pictures, further apart
+    text = " ".join(describe([fd]))
+    assert "240 against 240" in text
+
+
+def test_too_few_pictures_for_the_features_are_warned_of(faces, eyes, fair, capsys):
+    few = evaluate(fair, faces, samples=40, extractor=eyes)[0]
+    assert any("Only 40 generated pictures for 48 features" in warning for warning in few.warnings)
+    assert "Only 40 generated pictures" in capsys.readouterr().err.replace("\n", " ")
+    many = evaluate(fair, faces, samples=SAMPLES, extractor=eyes, quiet=True)[0]
+    assert not any("features" in warning for warning in many.warnings)
+    assert capsys.readouterr().err == ""
+
+
+def test_departures_from_the_protocol_are_in_every_result(faces, eyes, fair, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\ncrop = "report004"\nsize = 64\nreal = 500\nseeds = 1\n')
+    for result in evaluate(fair, faces, protocol=file, samples=100, extractor=eyes, quiet=True):
+        text = " ".join(result.warnings)
+        for words in (
+            "crop is none",
+            "size is 32",
+            "real pictures is 240, not 500",
+            "generated pictures is 100, not 240",
+        ):
+            assert words in text
+
+
+def test_the_model_s_own_training_data_are_looked_at(faces, eyes, painted, fair):
+    other = painted(fair.paint, data={"crop": "none", "content_hash": "another"})
+    (warning,) = (
+        w for w in evaluate(other, faces, samples=60, extractor=eyes, quiet=True)[0].warnings if "trained" in w
+    )
+    assert "another data set" in warning
+    other = painted(fair.paint, data={"crop": "centre178", "content_hash": "another"})
+    (warning,) = (
+        w for w in evaluate(other, faces, samples=60, extractor=eyes, quiet=True)[0].warnings if "trained" in w
+    )
+    assert "crop centre178" in warning
+
+
+def test_the_table_says_one_seed_and_shows_floors(faces, eyes, fair):
+    from rich.console import Console
+
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console.print(results_table(evaluate(fair, faces, samples=SAMPLES, extractor=eyes, quiet=True)))
+    text = console.export_text()
+    assert "one seed" in text
+    assert "fd_pixels48" in text
+    assert "standard error" in text
+
+
+# ---- memorisation and attributes ----
+
+
+def test_copies_of_training_pictures_are_found(faces, eyes, painted):
+    train, heldout = (faces.images_NHWC[faces.rows(split)] for split in ("train", "heldout"))
+    copier = painted(lambda seed, first, _: np.roll(train, -first, axis=0)[:64])
+    results = by_metric(evaluate(copier, faces, samples=128, extractor=eyes, quiet=True))
+    assert results["memorisation_pixels"].value > 0.95
+    closest = results["memorisation_pixels"].details["closest"]
+    assert len(closest) == 16
+    for pair in closest:
+        assert pair["distance"] == 0
+        np.testing.assert_array_equal(faces.images_NHWC[pair["row"]], train[pair["face"]])
+    learner = painted(lambda seed, first, _: np.roll(heldout, -first, axis=0)[:64])
+    assert (
+        by_metric(evaluate(learner, faces, samples=128, extractor=eyes, quiet=True))["memorisation_pixels"].value < 0.05
+    )
+
+
+class Sees:
+    """A judge that sees `odd` in bright pictures."""
+
+    name, attribute_names, weights_sha256, resize = "judge", ("other", "odd"), "2" * 64, "none"
+    balanced_accuracy = {"other": 0.9, "odd": 0.8}  # noqa: RUF012
+    config = SimpleNamespace(crop="none", size=32)
+
+    def __init__(self, device):
+        pass
+
+    def decide(self, images_NHWC):
+        bright_N = images_NHWC.mean((1, 2, 3)) > 120
+        return np.stack([np.zeros_like(bright_N), bright_N], 1).astype(np.uint8)
+
+
+def obedient(blobs_of, asked):
+    def paint(seed, first, labels_NA):
+        asked.append(labels_NA)
+        return np.stack([blobs_of(first + k, 1, 80 + 80 * float(odd))[0] for k, odd in enumerate(labels_NA[:, 0])])
+
+    return paint
+
+
+def test_attributes_are_asked_for_as_held_out_pictures_have_them(faces, eyes, painted, blobs_of, monkeypatch):
+    """The requests are real label vectors of held-out pictures; here these are all odd, and only these."""
+    monkeypatch.setattr(evaluating, "load_judge", Sees)
+    asked = []
+    labels = (faces.splits != "train").astype(np.uint8)[:, None]
+    heldout_odd = replace(faces, attributes_NA=labels, info=faces.info.model_copy(update={"content_hash": "odd"}))
+    model = painted(obedient(blobs_of, asked), attribute_names=("odd",))
+    evaluate(model, heldout_odd, samples=300, extractor=eyes, quiet=True)
+    assert np.concatenate(asked).shape == (300, 1)
+    assert np.concatenate(asked).all()
+
+
+def test_control_is_measured_against_the_judge_s_own_ceiling(faces, eyes, painted, blobs_of, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluating, "load_judge", Sees)
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\nseeds = 1\nfake = 300\n')
+    asked = []
+    model = painted(obedient(blobs_of, asked), attribute_names=("odd",))
+    results = by_metric(evaluate(model, faces, protocol=file, extractor=eyes, quiet=True))
+    asked_NA = np.concatenate(asked)
+    fakes = np.concatenate([*model.batches(300, labels_NA=asked_NA)])
+    accuracy = balanced_accuracy(asked_NA, Sees("cpu").decide(fakes)[:, 1:])[0]
+    assert accuracy > 0.9
+    control = results["attribute_control_mean"]
+    assert control.value == pytest.approx(accuracy / 0.8)
+    (row,) = control.details["attributes"]  # "other" was never asked for
+    assert (row["name"], row["ceiling"], row["frequency"]) == ("odd", 0.8, 0.5)
+    assert (control.extractor, control.extractor_sha256) == ("judge", "2" * 64)
+    # Every second picture is odd: that is frequent.
+    odd = faces.images_NHWC[(faces.splits != "train") & (faces.attributes_NA[:, 0] == 1)]
+    expected = frechet(eyes.features(odd), eyes.features(fakes[asked_NA[:, 0] == 1]))
+    assert results["conditional_fd_pixels48"].value == pytest.approx(expected, rel=1e-6)
+
+    deaf = painted(lambda seed, first, _: blobs_of(first, 64), attribute_names=("odd",))
+    results = by_metric(evaluate(deaf, faces, samples=300, extractor=eyes, quiet=True))
+    assert results["attribute_control_mean"].value * 0.8 == pytest.approx(0.5, abs=0.1)
+    assert "conditional_fd_pixels48" not in results  # quick leaves it out
+
+
+def test_attributes_that_the_data_do_not_have_are_no_control(faces, eyes, painted, fair):
+    model = painted(fair.paint, attribute_names=("Smiling",))
+    results = evaluate(model, faces, samples=60, extractor=eyes, quiet=True)
+    assert not any(result.metric.startswith("attribute_control") for result in results)
+    assert any("Smiling" in warning for warning in results[0].warnings)
+
+
+# ---- where results are kept ----
+
+
+def test_a_run_keeps_its_results(model_folder, faces, eyes, tmp_path):
+    run = tmp_path / "run"
+    (run / "model").parent.mkdir()
+    (run / "model").symlink_to(model_folder)
+    (run / "run.json").write_text("{}")
+    (run / "recipe.toml").write_text("")
+    out = tmp_path / "results.json"
+    first = evaluate(run, faces, samples=60, extractor=eyes, out=out, quiet=True)
+    second = evaluate(run, faces, samples=80, extractor=eyes, quiet=True)
+    assert read_metrics(run) == [*first, *second]
+    assert json.loads(out.read_text())["results"][0]["value"] == first[0].value
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"metric": "fd_')  # a killed run's last line
+    assert len(read_metrics(run)) == len(first) + len(second)
+
+    with pytest.raises(UserError, match="exists"):
+        evaluate(run, faces, samples=60, extractor=eyes, out=out, quiet=True)
+    evaluate(model_folder, faces, samples=60, extractor=eyes, out=out, force=True, quiet=True)
+    assert not (model_folder / "metrics.jsonl").exists()
+    with pytest.raises(UserError, match="There is no folder"):
+        evaluate(run, faces, samples=60, extractor=eyes, out=tmp_path / "none" / "a.json", quiet=True)
+
+
+def test_numbers_of_different_conditions_do_not_mix(faces, eyes, fair):
+    first, second = (evaluate(fair, faces, samples=count, extractor=eyes, quiet=True) for count in (100, 120))
+    refuse_mixed([*first, *first])
+    with pytest.raises(UserError, match="n_fake 100 against 120") as raised:
+        refuse_mixed([*first, *second])
+    assert "\n" not in str(raised.value)
+    other = first[0].model_copy(update={"crop": "centre178", "model": "b"})
+    with pytest.raises(UserError, match="crop none against centre178"):
+        refuse_mixed([first[0], other])
+
+
+def test_what_does_not_fit_is_refused_in_one_line(faces, eyes, painted, fair, model_folder, tmp_path):
+    cases = {
+        "64 pixels": lambda: evaluate(painted(fair.paint, size=64), faces, extractor=eyes, quiet=True),
+        "--samples is 3": lambda: evaluate(fair, faces, samples=3, extractor=eyes, quiet=True),
+        "truncation is 3": lambda: evaluate(fair, faces, truncation=3, extractor=eyes, quiet=True),
+        "no run and no model": lambda: evaluate(tmp_path / "none", faces, extractor=eyes, quiet=True),
+        "did you mean lite0": lambda: evaluate(fair, faces, extractor="lite1", quiet=True),
+        "no protocol called": lambda: evaluate(fair, faces, protocol="slow", quiet=True),
+    }
+    for words, call in cases.items():
+        with pytest.raises(UserError) as raised:
+            call()
+        assert words in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+# ---- the cache of what real pictures give ----
+
+
+def test_real_pictures_are_looked_at_once(faces, eyes, fair, own_cache):
+    first = evaluate(fair, faces, samples=64, extractor=eyes, quiet=True)
+    looked = sum(map(len, eyes.seen))
+    assert looked == 240 + 240 + 64
+    eyes.seen.clear()
+    second = evaluate(fair, faces, samples=64, extractor=eyes, quiet=True)
+    assert sum(map(len, eyes.seen)) == 64
+    assert [result.value for result in second] == [result.value for result in first]
+    assert [result.floors for result in second] == [result.floors for result in first]
+    assert not list(own_cache.rglob("*.pkl"))
+
+
+@pytest.mark.parametrize("file", ["real.npy", "train.npy", "reference.json"])
+def test_a_damaged_cache_is_made_anew(file, faces, eyes, fair, own_cache, capsys):
+    first = evaluate(fair, faces, samples=64, extractor=eyes, quiet=True)
+    (path,) = own_cache.rglob(file)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    eyes.seen.clear()
+    second = evaluate(fair, faces, samples=64, extractor=eyes)
+    assert sum(map(len, eyes.seen)) == 240 + 240 + 64
+    assert [result.value for result in second] == [result.value for result in first]
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_the_cache_of_other_data_is_not_taken(faces, eyes, fair, blobs_of, own_cache):
+    evaluate(fair, faces, samples=64, extractor=eyes, quiet=True)
+    changed = replace(
+        faces, images_NHWC=blobs_of(9, 600, 60), info=faces.info.model_copy(update={"content_hash": "changed"})
+    )
+    far = by_metric(evaluate(fair, changed, samples=64, extractor=eyes, quiet=True))["fd_pixels48"].value
+    near = by_metric(evaluate(fair, faces, samples=64, extractor=eyes, quiet=True))["fd_pixels48"].value
+    assert far > 2 * near
+    # Nor where somebody has moved one entry to the place of the other.
+    one, other = sorted((own_cache / "references").iterdir())
+    for name in ("real.npy", "train.npy", "reference.json"):
+        (one / name).write_bytes((other / name).read_bytes())
+    again = by_metric(evaluate(fair, faces, samples=64, extractor=eyes, quiet=True))["fd_pixels48"].value
+    assert again == near
+
+
+def test_other_weights_make_another_entry(faces, eyes, fair, own_cache):
+    evaluate(fair, faces, samples=64, extractor=eyes, quiet=True)
+    eyes.weights_sha256 = "f" * 64
+    eyes.seen.clear()
+    evaluate(fair, faces, samples=64, extractor=eyes, quiet=True)
+    assert sum(map(len, eyes.seen)) == 240 + 240 + 64
+    assert len(list((own_cache / "references").iterdir())) == 2
+
+
+def test_protocols_of_few_pictures_share_what_is_kept(faces, eyes, own_cache):
+    first, second = (set_up(faces, protocol=name, extractor=eyes, quiet=True) for name in ("training", "quick"))
+    assert len(first.reference.train_MD) == len(second.reference.train_MD)
+    assert sum(map(len, eyes.seen)) == 240 + 240
+
+
+def test_data_without_held_out_pictures_cannot_be_measured_against(pack_faces, blobs_of, eyes, fair):
+    with pytest.raises(UserError, match="no pictures in the split"):
+        evaluate(fair, pack_faces(blobs_of(1, 50)), extractor=eyes, quiet=True)
+    few = pack_faces(blobs_of(1, 50), ["train"] * 45 + ["test"] * 5)
+    with pytest.raises(UserError, match="only 5 pictures"):
+        evaluate(fair, few, extractor=eyes, quiet=True)
+
+
+def test_pictures_that_were_tampered_with_are_refused(faces32, eyes, fair, tmp_path):
+    shutil.copytree(faces32.path, tmp_path / "data")
+    images = np.load(tmp_path / "data" / "images.npy", mmap_mode="r+")
+    images[0, 0, 0, 0] ^= 255
+    images.flush()
+    with pytest.raises(UserError, match="changed or damaged"):
+        evaluate(fair, tmp_path / "data", samples=40, extractor=eyes, quiet=True)
+
+
+def test_a_reference_of_all_pictures_has_no_training_pictures_beside_it(faces, eyes, fair, tmp_path):
+    file = tmp_path / "all.toml"
+    file.write_text('name = "all"\nsplit = "all"\nseeds = 1\nfake = 100\n')
+    results = by_metric(evaluate(fair, faces, protocol=file, extractor=eyes, quiet=True))
+    fd = results["fd_pixels48"]
+    assert (fd.n_real, fd.split, fd.floors.training) == (600, "all", None)
+    assert fd.floors.halves is not None
+    assert "memorisation_pixels48" not in results  # its real pictures are the training pictures
+    assert results["memorisation_pixels"].split == "heldout"
+
+
+def test_without_inception_s_weights_a_protocol_says_what_it_measured_with(faces, eyes, monkeypatch):
+    monkeypatch.setattr(evaluating, "load_extractor", lambda name, weights, device: eyes if name == "lite0" else 1 / 0)
+    eyes.name = "lite0"
+    setup = set_up(faces, protocol="report004", quiet=True)
+    text = " ".join(setup.warnings)
+    assert "Inception's weights are not on this machine" in text
+    assert "the extractor is lite0, not inception" in text
+    assert setup.conditions.extractor == "lite0"
+
+
+# ---- once for real ----
+
+
+def test_lite0_measures_a_model(model_folder, faces32, tmp_path):
+    results = by_metric(evaluate(model_folder, faces32.path, samples=24, out=tmp_path / "r.json", quiet=True))
+    fd = results["fd_lite0"]
+    assert fd.value > 3 * fd.floors.training.value  # noise against drawn faces
+    assert len(fd.extractor_sha256) == 64
+    assert "224" in fd.resize
+    assert fd.data_hash == faces32.info.content_hash
+    assert any("fewer" in warning or "Only 24" in warning for warning in fd.warnings)
+    assert all(math.isfinite(result.value) for result in results.values())

