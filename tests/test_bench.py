@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,20 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+from typer.testing import CliRunner
 
-from limner import bench
-from limner.data.batches import Batches
+from limner import bench, reference_loop
+from limner.cli import app
 from limner.data.packed import PackedFaces
 from limner.data.prepare import prepare
 from limner.errors import UserError
 from limner.networks import layers
-from limner.recipe import Adam, Optimizers, Recipe, load_recipe
-from limner.training.state import State
+from limner.pixels import from_pixels
+from limner.recipe import DataView, Recipe, load_recipe
+from limner.recipes import recipe_names
+from limner.reference_loop import Jpegs, ReferenceLoop, plain
+from limner.training.engine import Engine
 
 CPU = torch.device("cpu")
 RECIPE = """
@@ -47,6 +52,28 @@ lr = 1e-3
 images = 1000
 batch = 8
 """
+# Small sizes that every recipe of pictures can be measured in; R1 is a change to dcgan.
+NARROW = ["data.size=32", "generator.width=64", "discriminator.width=4"]
+WIDE_START = ["generator.init_std=0.1", "discriminator.init_std=0.1"]  # so that three steps change something
+SMALL = {
+    "acgan": NARROW,
+    "autoencoder-bce": ["data.size=32", "latent.size=3072", "schedule.batch=2"],
+    "avgpool-bce": [],
+    "cgan": NARROW,
+    "dcgan": NARROW,
+    "dcgan r1": [*NARROW, *WIDE_START, "discriminator.norm=none", "objective.r1=3"],
+    "dcgan-ttur": NARROW,
+    "dcgan32": [*NARROW, *WIDE_START],
+    "demo": NARROW,
+    "gan": NARROW,
+    "sngan-pixelnorm": NARROW,
+    "vae": ["data.size=32", "generator.width=64", "encoder.width=4"],
+    "wgan-gp": NARROW,
+}
+
+
+def small(name: str) -> Recipe:
+    return load_recipe(name.split()[0], ["schedule.batch=4", *SMALL[name]])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,7 +83,7 @@ def quick() -> Iterator[pytest.MonkeyPatch]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # for the processes that measure memory
-        patch.setattr(bench, "DRAWN_FACES", 8)
+        patch.setattr(reference_loop, "DRAWN_FACES", 8)
         patch.setattr(bench, "BLOCK_SECONDS", 0)
         patch.setattr(bench, "FACES", 64)
         yield patch
@@ -78,7 +105,7 @@ def recipe(recipe_file: Path) -> Recipe:
 @pytest.fixture(scope="module")
 def jpegs(tmp_path_factory: pytest.TempPathFactory, quick: pytest.MonkeyPatch) -> Path:
     folder = tmp_path_factory.mktemp("bench") / "jpegs"
-    bench.write_jpegs(folder)
+    reference_loop.write_jpegs(folder, 0)
     return folder
 
 
@@ -87,35 +114,41 @@ def faces(jpegs: Path) -> PackedFaces:
     return prepare(jpegs, jpegs.with_name("packed"), size=32, crop="report004", workers=1, quiet=True)
 
 
+@pytest.fixture(scope="module")
+def faces64(jpegs: Path) -> PackedFaces:
+    return prepare(jpegs, jpegs.with_name("packed64"), size=64, crop="report000", workers=1, quiet=True)
+
+
 def test_every_jpeg_is_an_aligned_picture_of_its_own(jpegs: Path, faces: PackedFaces) -> None:
-    assert len(faces) == len(list(jpegs.iterdir())) == 8 * len(bench.CUTS)
+    assert len(faces) == len(list(jpegs.glob("*.jpg"))) == 8 * len(reference_loop.CUTS)
     assert faces.info.counts.rejected == 0
 
 
-def test_both_loops_see_the_same_pictures(jpegs: Path, faces: PackedFaces) -> None:
-    reference = bench.Jpegs(jpegs, "report004", 32)
-    ours_NCHW = Batches(faces, 0, flip=False, device=CPU).to_network(np.array(faces.images_NHWC))
-    for x_CHW, ours_CHW, name in zip(
-        map(reference.__getitem__, range(len(faces))), ours_NCHW, faces.files, strict=True
-    ):
-        assert (jpegs / name).is_file()
+@pytest.mark.parametrize("pixel_range", ["signed", "unit", "byte"])
+def test_both_loops_see_the_same_pictures_and_attributes(jpegs: Path, faces: PackedFaces, pixel_range: str) -> None:
+    reference = Jpegs(jpegs, DataView(size=32, crop="report004", range=pixel_range))
+    ours_NCHW = from_pixels(torch.from_numpy(np.array(faces.images_NHWC)), pixel_range)
+    grey_level = {"signed": 2 / 255, "unit": 1 / 255, "byte": 1}[pixel_range]
+    assert [file.name for file in reference.files] == faces.files
+    for row, ours_CHW in enumerate(ours_NCHW):
+        x_CHW, y_A = reference[row]
         # The plain loader resizes in one step and Limner in two: a grey level or so apart, never another picture.
-        assert (x_CHW - ours_CHW).abs().mean() < 0.03
+        assert (x_CHW - ours_CHW).abs().mean() < 4 * grey_level
+        assert y_A.tolist() == faces.attributes_NA[row].tolist()
     assert reference.decoded.value == len(faces)
+    assert 0 < faces.attributes_NA.mean() < 1
 
 
 def test_the_reference_is_the_algorithm() -> None:
     """Two scalar players, by hand: G(z) = g z, D(x) = d x, so every gradient has a closed form."""
-    generator, discriminator = nn.Linear(1, 1, bias=False), nn.Sequential(nn.Linear(1, 1, bias=False), nn.Flatten(0))
+    generator, discriminator = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     g, d, rates, betas, eps = 0.7, -0.4, (0.01, 0.03), (0.5, 0.999), 1e-8
     with torch.no_grad():
         generator.weight.fill_(g)
-        discriminator[0].weight.fill_(d)
-    optimizers = Optimizers(
-        generator=Adam(name="adam", lr=rates[0], beta1=betas[0], beta2=betas[1]),
-        discriminator=Adam(name="adam", lr=rates[1], beta1=betas[0], beta2=betas[1]),
-    )
-    loop = bench.ReferenceLoop(generator, discriminator, optimizers)
+        discriminator.weight.fill_(d)
+    recipe = load_recipe("dcgan", [f"optimizer.generator.lr={rates[0]}", f"optimizer.discriminator.lr={rates[1]}"])
+    loop = ReferenceLoop(recipe, {"generator": generator, "discriminator": discriminator})
+    generator, discriminator = loop.networks["generator"], loop.networks["discriminator"]
 
     def sigmoid(v: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-v))
@@ -137,37 +170,98 @@ def test_the_reference_is_the_algorithm() -> None:
         loss_g = -np.log(sigmoid(d * g * z)).mean()  # by the discriminator that has just learnt
         g += adam("g", (-(1 - sigmoid(d * g * z)) * d * z).mean(), rates[0], step)
 
-        columns = (torch.tensor(values[:, None], dtype=torch.float32) for values in (x, z))
-        assert loop.step(*columns) == pytest.approx((loss_d, loss_g), abs=1e-5)
+        real_BX, latents_BZ = (torch.tensor(values[:, None], dtype=torch.float32) for values in (x, z))
+        losses = loop.step(real_BX, torch.empty(6, 0), latents_BZ)
+        assert losses == pytest.approx({"loss/discriminator": loss_d, "loss/generator": loss_g}, abs=1e-5)
         assert generator.weight.item() == pytest.approx(g, abs=1e-5)
-        assert discriminator[0].weight.item() == pytest.approx(d, abs=1e-5)
+        assert discriminator.weight.item() == pytest.approx(d, abs=1e-5)
 
 
-def test_plain_networks_are_torchs_own_layers_and_compute_the_same(recipe: Recipe) -> None:
+@pytest.mark.parametrize(("settings", "slope"), [("gradient_penalty=3", 3.6), ("r1=5", -2.0)])
+def test_a_critics_penalty_in_closed_form(settings: str, slope: float) -> None:
+    """C(x) = c x has the slope c everywhere: the gradient penalty is lambda (|c| - 1)^2, R1 is gamma c^2 / 2."""
+    c, g = -0.4, 0.7
+    recipe = load_recipe("dcgan", ["objective.name=wasserstein", f"objective.{settings}"])
+    linear_generator, linear_critic = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    nn.init.constant_(linear_generator.weight, g)
+    nn.init.constant_(linear_critic.weight, c)
+    networks = {
+        "generator": nn.Sequential(linear_generator, nn.Unflatten(1, (1, 1, 1))),
+        "discriminator": nn.Sequential(nn.Flatten(), linear_critic),
+    }
+    loop = ReferenceLoop(recipe, networks)
+    critic, gradients = loop.networks["discriminator"][1], []
+    loop.optimizers["discriminator"].register_step_pre_hook(lambda *_: gradients.append(critic.weight.grad.item()))
+    x_BCHW, z_BZ = torch.randn(6, 1, 1, 1), torch.randn(6, 1)
+    losses = loop.step(x_BCHW, torch.empty(6, 0), z_BZ)
+
+    distance = (g * z_BZ - x_BCHW.detach().flatten(1)).mean().item()
+    assert losses["loss/discriminator"] == pytest.approx(c * distance, abs=1e-6)
+    assert losses["loss/generator"] == pytest.approx(-critic.weight.item() * g * z_BZ.mean().item(), abs=1e-6)
+    penalty = {"gradient_penalty=3": 3 * (0.4 - 1) ** 2, "r1=5": 5 * 0.4**2 / 2}[settings]
+    assert losses["penalty/" + settings.split("=")[0].split("_")[0]] == pytest.approx(penalty, rel=1e-5)
+    assert gradients == [pytest.approx(distance + slope, rel=1e-4)]
+
+
+@pytest.mark.parametrize("name", ["tiny", "wide", "sngan-pixelnorm", "vae"])
+def test_plain_networks_are_torchs_own_layers_and_compute_the_same(name: str, recipe: Recipe) -> None:
     wide = load_recipe("dcgan", ["data.size=32", "generator.width=256", "discriminator.width=64"])
-    for chosen in (recipe, wide):
-        state = State.fresh(chosen, 0, CPU)
-        for network, input_shape in (
-            (state.generator, (4, chosen.latent.size)),
-            (state.discriminator, (4, 3, chosen.data.size, chosen.data.size)),
-        ):
-            kinds_before = Counter(type(module) for module in network.modules())
-            plain = bench.plain(network)
-            assert not any(isinstance(module, layers.Conv2d | layers.ConvTranspose2d) for module in plain.modules())
-            assert all(weight.is_contiguous() for weight in plain.parameters())
-            assert [weight.shape for weight in plain.parameters()] == [w.shape for w in network.parameters()]
-            assert Counter(type(module) for module in network.modules()) == kinds_before  # ours are left as they were
-            x = torch.randn(input_shape)
-            torch.testing.assert_close(plain(x), network(x), atol=1e-5, rtol=1e-4)
+    chosen = {"tiny": recipe, "wide": wide}.get(name) or small(name)
+    state, size = bench.fresh_state(chosen, CPU), chosen.data.size
+    for player in state.optimizers:
+        network = state.networks[player]
+        kinds_before = Counter(type(module) for module in network.modules())
+        copy = plain(network)
+        ours = (layers.Conv2d, layers.ConvTranspose2d, layers.PixelNorm, layers.WideSigmoid)
+        assert not any(isinstance(module, ours) for module in copy.modules())
+        assert all(weight.is_contiguous() for weight in copy.parameters())
+        assert [weight.shape for weight in copy.parameters()] == [w.shape for w in network.parameters()]
+        assert Counter(type(module) for module in network.modules()) == kinds_before  # ours are left as they were
+        x = torch.randn((4, chosen.latent.size) if player == "generator" else (4, 3, size, size))
+        for _ in range(2):  # the second time the power iteration of spectral norm has gone on
+            torch.testing.assert_close(copy(x), network(x), atol=1e-5, rtol=1e-4)
 
 
-def test_both_loops_compute_the_same_losses_in_fp32(recipe: Recipe, faces: PackedFaces) -> None:
-    losses = bench.compare_losses(recipe, CPU, faces)
-    reference, ours = losses["reference"], losses["ours"]
-    assert ours.discriminator == pytest.approx(reference.discriminator, abs=1e-4)
-    assert ours.generator == pytest.approx(reference.generator, abs=1e-4)
+def test_a_plain_layer_with_spectral_norm_is_the_one_of_torch() -> None:
+    with_norm = spectral_norm(layers.Conv2d(3, 4, 4, 2, 1))
+    copy, theirs = plain(with_norm), spectral_norm(nn.Conv2d(3, 4, 4, 2, 1))
+    theirs.load_state_dict(with_norm.state_dict())
+    x_BCHW = torch.randn(2, 3, 8, 8)
+    assert type(copy).__mro__[1] is nn.Conv2d
+    assert torch.equal(copy(x_BCHW), theirs(x_BCHW))
+
+
+def test_every_recipe_of_pictures_is_compared() -> None:
+    assert {name.split()[0] for name in SMALL} == {*recipe_names()} - {"painter"}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_both_loops_compute_the_same_losses_in_fp32(
+    name: str, faces: PackedFaces, faces64: PackedFaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "GEMM_MIN_CHANNELS", 1)  # ours by matrix products, as at full width
+    monkeypatch.setattr(bench, "CHECKED_STEPS", 2)
+    chosen = small(name)
+    losses = bench.compare_losses(chosen, CPU, faces if chosen.data.size == 32 else faces64)
+    assert max(bench.loss_differences(losses["reference"], losses["ours"])) < 1e-5
     # The steps did something, or equal losses would say nothing.
-    assert len(set(reference.discriminator)) == bench.CHECKED_STEPS
+    for loss in losses["reference"][-1]:
+        first, second = (step[loss] for step in losses["reference"][:2])
+        assert abs(second - first) > 1e-4 * abs(first)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["conditioning.method=classifier"], {"attributes/real", "attributes/fake"}),
+        (["objective.gradient_penalty=1"], {"penalty/gradient"}),
+        (["objective.r1=1"], {"penalty/r1"}),
+    ],
+)
+def test_every_part_of_the_loss_is_compared(overrides: Sequence[str], expected: set[str], faces: PackedFaces) -> None:
+    chosen = load_recipe("dcgan", [*NARROW, "schedule.batch=2", "discriminator.norm=none", *overrides])
+    for steps in bench.compare_losses(chosen, CPU, faces).values():
+        assert all(step.keys() == {"loss/discriminator", "loss/generator"} | expected for step in steps)
 
 
 def test_ratios_of_given_samples() -> None:
@@ -182,10 +276,10 @@ def test_ratios_of_given_samples() -> None:
     assert bench.Ratio.of(reference, twice).of_medians == 6.0  # per picture, not per time
 
 
-def test_loss_differences_are_the_larger_players_by_step() -> None:
-    reference = bench.Losses(discriminator=[1.0, 2.0], generator=[5.0, 5.0])
-    ours = bench.Losses(discriminator=[1.5, 2.25], generator=[5.0, 4.0])
-    assert bench.loss_differences(reference, ours) == [0.5, 1.0]
+def test_loss_differences_are_the_largest_by_step() -> None:
+    reference = [{"D": 0.5, "G": 5.0}, {"D": 2.0, "G": -5.0}]
+    ours = [{"D": 0.25, "G": 5.0}, {"D": 1.5, "G": -4.0}]
+    assert bench.loss_differences(reference, ours) == [0.25, 0.25]  # the last of 2, and so a quarter of it
 
 
 def test_interleaving_takes_turns_after_the_warm_up() -> None:
@@ -196,21 +290,37 @@ def test_interleaving_takes_turns_after_the_warm_up() -> None:
     assert [len(speeds[name].seconds) for name in "ab"] == [3, 3]
 
 
-class SlowJpegs(bench.Jpegs):
+class SlowJpegs(Jpegs):
     """Decoding takes longer than a step, so that a loop which does not wait for it is found out."""
 
-    def __getitem__(self, index: int) -> torch.Tensor:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         time.sleep(0.02)
         return super().__getitem__(index)
 
 
-def test_every_block_of_the_reference_pays_for_the_pictures_it_uses(recipe: Recipe, jpegs: Path) -> None:
-    pictures = SlowJpegs(jpegs, recipe.data.crop, recipe.data.size)
-    run = bench.reference_training(recipe, CPU, pictures)
+@pytest.mark.parametrize("critic_steps", [1, 2])
+def test_every_block_of_the_reference_pays_for_the_pictures_it_uses(
+    recipe_file: Path, critic_steps: int, jpegs: Path
+) -> None:
+    recipe = load_recipe(recipe_file, [f"objective.discriminator_steps={critic_steps}"])
+    pictures = SlowJpegs(jpegs, recipe.data)
+    run = reference_loop.reference_training(bench.reference_loop(recipe, CPU), pictures, CPU)
     ahead = pictures.decoded.value
-    assert ahead == bench.WORKERS * bench.PREFETCH * recipe.schedule.batch
+    assert ahead == reference_loop.WORKERS * reference_loop.PREFETCH * recipe.schedule.batch
     run(3)
-    assert pictures.decoded.value - ahead == 3 * recipe.schedule.batch
+    assert pictures.decoded.value - ahead == 3 * critic_steps * recipe.schedule.batch
+
+
+def test_a_round_ends_with_the_generators_step(faces: PackedFaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or blocks of a WGAN would hold now more, now fewer of them."""
+    recipe, states = small("wgan-gp"), []
+    fresh_state = bench.fresh_state
+    monkeypatch.setattr(bench, "fresh_state", lambda *settings: states.append(fresh_state(*settings)) or states[0])
+    run = bench.our_training(recipe, Engine(CPU, "fp32"), faces)
+    for rounds in (1, 2):
+        run(1)
+        assert states[0].images == rounds * 5 * recipe.schedule.batch
+        assert states[0].sums["loss/generator"][1].item() == rounds
 
 
 def test_profile_tells_products_from_casts_and_the_rest() -> None:
@@ -242,7 +352,7 @@ def test_profile_tells_products_from_casts_and_the_rest() -> None:
 
 
 def test_bench_writes_every_sample_and_what_it_was_measured_on(
-    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_a_process_of_its_own = bench._in_a_process_of_its_own
 
@@ -251,7 +361,11 @@ def test_bench_writes_every_sample_and_what_it_was_measured_on(
 
     monkeypatch.setattr(bench, "_in_a_process_of_its_own", one_process_is_enough)
     out = tmp_path / "bench.json"
-    bench.bench(str(recipe_file), 2, out)
+    changes = ["--set", "conditioning.method=classifier", "--set", "objective.discriminator_steps=2"]
+    ran = CliRunner().invoke(
+        app, ["bench", str(recipe_file), "--steps", "2", "--out", str(out), *changes], catch_exceptions=False
+    )
+    assert ran.exit_code == 0
     result = json.loads(out.read_text())
 
     assert {"date", "torch_version", "limner_version", "load_average"} <= result.keys()
@@ -261,7 +375,7 @@ def test_bench_writes_every_sample_and_what_it_was_measured_on(
         training = result["training"][loop]
         assert len(training["seconds"]) == 2
         assert training["median_seconds"] == pytest.approx(sum(training["seconds"]) / 2)
-        assert training["images_per_second"] == pytest.approx(8 / training["median_seconds"])
+        assert training["images_per_second"] == pytest.approx(2 * 8 / training["median_seconds"])
         assert result["memory"][loop]["peak"] >= result["memory"][loop]["libraries"] > 20
         assert 0 < result["profile"][loop]["products"] < 1
     slow, fast = (result["training"][loop]["median_seconds"] for loop in ("reference", "ours"))
@@ -271,8 +385,8 @@ def test_bench_writes_every_sample_and_what_it_was_measured_on(
     assert {"reference", "Model.batches", "generator, batch 256"} <= result["drawing"].keys()
     assert result["drawing_ratio"].keys() == result["drawing"].keys() - {"reference"}
 
-    printed = " ".join(capsys.readouterr().out.split())  # however wide the terminal is
-    assert "Training tiny, batch 8" in printed
+    printed = " ".join(ran.output.split())  # however wide the terminal is
+    assert "Training tiny, conditioning.method=classifier, objective.discriminator_steps=2, batch 8" in printed
     assert f"trains {result['training_ratio']['of_medians']:.2f} times as fast" in printed
 
 
@@ -281,7 +395,14 @@ def test_mistakes_are_named_before_anything_is_measured(tmp_path: Path, recipe_f
         bench.bench("dcgan", 0)
     with pytest.raises(UserError, match="there is no folder"):
         bench.bench("dcgan", 1, tmp_path / "nowhere" / "out.json")
-    minimax = tmp_path / "minimax.toml"
-    minimax.write_text(RECIPE.replace("non-saturating", "minimax"))
-    with pytest.raises(UserError, match=r"objective\.name = 'minimax'"):
-        bench.bench(str(minimax), 1)
+    for overrides, message in (
+        (["objective.name=minimax"], r"objective\.name = 'minimax'.*only non-saturating, wasserstein, elbo"),
+        (["optimizer.generator.name=sgd"], r"optimizer\.generator\.name = 'sgd'"),
+        (["objective.r2=1"], r"objective\.r2 = 1"),
+        (["conditioning.method=projection"], r"conditioning\.method = 'projection'"),
+        (["objective.name=wasserstein", "objective.clip=0.1"], r"objective\.clip = 0\.1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            bench.bench(str(recipe_file), 1, overrides=overrides)
+    with pytest.raises(UserError, match=r"data\.kind = 'curves'"):
+        bench.bench("painter", 1)

@@ -12,7 +12,7 @@ from limner import cli
 from limner.cli import app, main
 from limner.errors import UserError
 
-COMMANDS = ["bench", "demo", "prepare", "recipes", "sample", "train"]
+COMMANDS = ["bench", "compare", "demo", "evaluate", "prepare", "recipes", "sample", "train"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -53,7 +53,7 @@ def test_import_brings_no_torch() -> None:
 def test_public_api() -> None:
     import limner
 
-    assert sorted(limner.__all__) == ["load", "prepare", "resume", "train"]
+    assert sorted(limner.__all__) == ["compare", "evaluate", "load", "prepare", "resume", "train"]
     assert all(callable(getattr(limner, name)) for name in limner.__all__)
     with pytest.raises(AttributeError, match="no attribute 'tarin'"):
         _ = limner.tarin

@@ -27,6 +27,9 @@ def test_command_is_understood(line: str) -> None:
     _, name, *arguments = shlex.split(line)
     group = typer.main.get_command(app)
     command = group.commands[name]  # type: ignore[attr-defined]
+    if hasattr(command, "commands"):
+        name, *arguments = arguments
+        command = command.commands[name]
     with command.make_context(name, arguments) as context:
         assert context.params
 

@@ -1,12 +1,10 @@
 """This machine's training and drawing speed against the plain loop that everyone starts from, side by side.
 
-The reference is the algorithm of PyTorch's own DCGAN example: fp32, NCHW, `torch.nn`'s layers, a DataLoader with two
-workers that decodes, crops and resizes JPEGs anew in every epoch, Adam as `torch.optim` gives it, the generator's
-gradient also computed for the discriminator's weights. Ours is `limner.training.loop.train_step` on prepared pictures.
-Both train the same networks from the same weights on the same pictures, in turn, so that whatever else the machine does
-falls on both; `limner.bench.bench` also checks that in fp32 they compute the same losses.
+The reference is `limner.reference_loop`, ours is `limner.training.loop.train_step` on prepared pictures. Both train the
+same networks from the same weights on the same pictures, in turn, so that whatever else the machine does falls on both;
+`limner.bench.bench` also checks that in fp32 they compute the same losses.
 
-Shapes: N pictures, B batch, C channels, H and W the picture's sides, Z latent.
+Shapes: N pictures, B batch, C channels, H and W the picture's sides, Z latent, A attributes.
 """
 
 import math
@@ -15,54 +13,49 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from copy import deepcopy
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, computed_field
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
-from torch.optim import Adam
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
 
 from limner import __version__
+from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.data.batches import Batches
-from limner.data.crops import ALIGNED_SIZE, find_crop
 from limner.data.packed import PackedFaces
 from limner.data.prepare import prepare
-from limner.data.synthetic import draw_face
 from limner.errors import UserError
 from limner.files import write_file
 from limner.latent.noise import training_latents
 from limner.model import Model, ModelConfig
-from limner.networks import layers
 from limner.progress import progress_bar
 from limner.randomness import torch_seed
-from limner.recipe import Optimizers, Recipe, load_recipe
+from limner.recipe import Recipe, load_recipe
+from limner.reference_loop import (
+    Jpegs,
+    ReferenceLoop,
+    check_reference_fits,
+    plain,
+    reference_training,
+    steps_per_round,
+    write_jpegs,
+)
 from limner.training.engine import Engine, machine_facts, start_engine
 from limner.training.loop import train_step
 from limner.training.state import State
 
 SEED = 0
 LOOPS = ("reference", "ours")
-DRAWN_FACES = 64
-# Each drawn face is cut out at several places: files that differ, without the time to draw as many.
-CUTS = (0, 13, 27, 40)
-JPEG_QUALITY = 85  # gives files as large as CelebA's aligned pictures, about 7 kB
-CELEBA_PICTURES = 202_599
-WORKERS, PREFETCH = 2, 2
 # What is measured at a time lasts at least this long, or it would be the clock and the hand-over that are measured.
 BLOCK_SECONDS = 0.5
 WARM_UP = 2
@@ -151,13 +144,6 @@ class Profile(_Record):
     """Shares of everything else, largest first."""
 
 
-class Losses(_Record):
-    """Of the first steps in fp32 on the same pictures and latents."""
-
-    discriminator: list[float]
-    generator: list[float]
-
-
 class Bench(_Record):
     """All that was measured, and on what."""
 
@@ -168,7 +154,11 @@ class Bench(_Record):
     load_average: dict[str, tuple[float, float, float]]
     """Over 1, 5 and 15 minutes, before and after."""
     recipe: str
+    settings: list[str]
+    """Changes to the recipe, `key=value`."""
     batch: int
+    steps_per_round: int
+    """Steps of the discriminator for one of the generator; all of them together are one time."""
     precision: str
     """Of our loop; the reference's is fp32."""
     parameters: dict[str, int]
@@ -178,156 +168,81 @@ class Bench(_Record):
     training_ratio: Ratio
     memory: dict[str, Memory]
     profile: dict[str, Profile]
-    losses: dict[str, Losses]
+    losses: dict[str, list[dict[str, float]]]
+    """Of each loop's first steps in fp32, on the same pictures and latents."""
     loss_differences: list[float]
-    """The larger of both players', by step."""
+    """The largest difference of any loss, by step; relative where the loss is above 1."""
     drawing: dict[str, Speed]
     drawing_ratio: dict[str, Ratio]
 
 
-# The reference ------------------------------------------------------------------------------------------------------
+# The loops ----------------------------------------------------------------------------------------------------------
 
 
-def plain(network: nn.Module) -> nn.Module:
-    """A copy of `network` with the same weights in `torch.nn`'s own layers, laid out in memory as NCHW."""
-    copy = deepcopy(network)
-    for module in copy.modules():
-        if isinstance(module, layers.Conv2d | layers.ConvTranspose2d):
-            module.__class__ = type(module).__base__  # type: ignore[assignment]
-    return copy.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
-
-
-class Jpegs(Dataset[Tensor]):
-    """JPEGs below `folder`, decoded, cropped, resized and normalised at every access; as many as CelebA has."""
-
-    def __init__(self, folder: Path, crop: str, size: int) -> None:
-        self.files = sorted(folder.glob("*.jpg"))
-        self.box = find_crop(crop, size).box(*ALIGNED_SIZE)
-        self.size = size
-        self.decoded = multiprocessing.Value("q", 0)
-        """By all processes together."""
-
-    def __len__(self) -> int:
-        # As long as the real thing: an epoch of a few batches would be all starting of workers.
-        return CELEBA_PICTURES
-
-    def __getitem__(self, index: int) -> Tensor:
-        with Image.open(self.files[index % len(self.files)]) as picture:
-            small = picture.convert("RGB").crop(self.box).resize((self.size, self.size), Image.Resampling.BILINEAR)
-        x_CHW = torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous().float().div(255)
-        with self.decoded.get_lock():
-            self.decoded.value += 1
-        return (x_CHW - 0.5) / 0.5
-
-
-class ReferenceLoop:
-    """The plain loop; takes over the networks it is given."""
-
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, optimizer: Optimizers) -> None:
-        self.generator, self.discriminator = generator, discriminator
-        self.optimizer_generator = _plain_adam(generator, optimizer.generator)
-        self.optimizer_discriminator = _plain_adam(discriminator, optimizer.discriminator)
-
-    def step(self, x_BCHW: Tensor, z_BZ: Tensor) -> tuple[float, float]:
-        """One step of both players; the losses of discriminator and generator."""
-        real_B, fake_B = x_BCHW.new_ones(len(x_BCHW)), x_BCHW.new_zeros(len(x_BCHW))
-
-        self.discriminator.zero_grad()
-        loss_real = F.binary_cross_entropy_with_logits(self.discriminator(x_BCHW), real_B)
-        loss_real.backward()  # type: ignore[no-untyped-call]
-        fake_BCHW = self.generator(z_BZ)
-        loss_fake = F.binary_cross_entropy_with_logits(self.discriminator(fake_BCHW.detach()), fake_B)
-        loss_fake.backward()  # type: ignore[no-untyped-call]
-        self.optimizer_discriminator.step()
-
-        self.generator.zero_grad()
-        loss_generator = F.binary_cross_entropy_with_logits(self.discriminator(fake_BCHW), real_B)
-        loss_generator.backward()  # type: ignore[no-untyped-call]
-        self.optimizer_generator.step()
-        return (loss_real + loss_fake).item(), loss_generator.item()
-
-
-def _plain_adam(network: nn.Module, settings: Any) -> Adam:
-    return Adam(network.parameters(), settings.lr, (settings.beta1, settings.beta2))
+def fresh_state(recipe: Recipe, device: torch.device) -> State:
+    """What every loop starts from; the drawn faces have CelebA's attributes."""
+    return State.fresh(recipe, SEED, device, len(CELEBA_ATTRIBUTES) if recipe.conditioning else 0)
 
 
 def reference_loop(recipe: Recipe, device: torch.device) -> ReferenceLoop:
     """The reference with the weights that a fresh run of `recipe` starts from."""
-    state = State.fresh(recipe, SEED, device)
-    return ReferenceLoop(plain(state.generator), plain(state.discriminator), recipe.optimizer)
-
-
-def reference_training(recipe: Recipe, device: torch.device, jpegs: Jpegs) -> Work:
-    """Steps of the reference with its DataLoader, for as long as the result lives.
-
-    The loader's workers read ahead. Left alone they would do so while the other loop is measured, so every block ends,
-    as it began, with all that they may read ahead: it pays for exactly as many pictures as it uses.
-    """
-    loop, batch = reference_loop(recipe, device), recipe.schedule.batch
-    loader = DataLoader(jpegs, batch, shuffle=True, num_workers=WORKERS, prefetch_factor=PREFETCH, drop_last=True)
-    batches = iter(loader)
-    taken = 0
-
-    def wait_for_workers() -> None:
-        while jpegs.decoded.value < batch * (taken + WORKERS * PREFETCH):
-            time.sleep(0.001)
-
-    def run(times: int) -> None:
-        nonlocal taken
-        # Ours asks cuDNN for results that repeat; the reference need not pay for that.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
-            for _ in range(times):
-                x_BCHW = next(batches).to(device)
-                loop.step(x_BCHW, torch.randn(batch, recipe.latent.size, device=device))
-                taken += 1
-        wait_for_workers()
-
-    wait_for_workers()
-    return run
-
-
-# Ours ---------------------------------------------------------------------------------------------------------------
+    state = fresh_state(recipe, device)
+    return ReferenceLoop(recipe, {name: state.networks[name] for name in state.optimizers})
 
 
 def our_training(recipe: Recipe, engine: Engine, faces: PackedFaces) -> Work:
-    """Steps of Limner's loop on prepared pictures."""
-    state = State.fresh(recipe, SEED, engine.device)
-    batches = Batches(faces, SEED, recipe.data.flip, engine.device)
+    """Rounds of Limner's loop on prepared pictures."""
+    state, batches = fresh_state(recipe, engine.device), _batches(recipe, engine.device, faces)
 
     def run(times: int) -> None:
-        for _ in range(times):
+        for _ in range(times * steps_per_round(recipe)):
             train_step(recipe, state, batches, engine, SEED)
         _synchronise(engine.device)
 
     return run
 
 
+def training_works(recipe: Recipe, engine: Engine, jpegs: Path, faces: PackedFaces) -> dict[str, Work]:
+    """Both loops, each on its own kind of the same pictures; the reference's workers live as long as the result."""
+    return {
+        "reference": reference_training(
+            reference_loop(recipe, engine.device), Jpegs(jpegs, recipe.data), engine.device
+        ),
+        "ours": our_training(recipe, engine, faces),
+    }
+
+
+def _batches(recipe: Recipe, device: torch.device, faces: PackedFaces) -> Batches:
+    return Batches(faces, SEED, recipe.data.flip, device, recipe.data.range)
+
+
 # Measuring ----------------------------------------------------------------------------------------------------------
 
 
-def bench(recipe: str = "dcgan", steps: int = 8, out: Path | None = None) -> Bench:
+def bench(recipe: str = "dcgan", steps: int = 8, out: Path | None = None, overrides: Sequence[str] = ()) -> Bench:
     """Measure training and drawing of `recipe` and print tables; `steps` samples of each loop, taken in turn.
 
-    With `out`, every sample is also written there as JSON. Raises UserError for a recipe that the reference cannot
-    follow, for `steps` below 1, and where `out` cannot be written.
+    `overrides` change the recipe, `key=value` each. With `out`, every sample is also written there as JSON. Raises
+    UserError for a recipe that is none or that the reference cannot follow, for `steps` below 1, and where `out` cannot
+    be written.
     """
     if steps < 1:
         raise UserError(f"--steps is {steps}; it must be at least 1.")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out {out} cannot be written: there is no folder {out.parent}.")
-    chosen = load_recipe(recipe)
-    _check_reference_fits(chosen)
+    chosen = load_recipe(recipe, overrides)
+    check_reference_fits(chosen)
     engine = start_engine("auto", chosen.engine.precision)
 
     rounds = 2 * (steps + WARM_UP) + 4
     with TemporaryDirectory(prefix="limner-bench-") as folder, progress_bar("Measuring", rounds, "rounds") as advance:
         jpegs = Path(folder) / "jpegs"
-        write_jpegs(jpegs)
+        write_jpegs(jpegs, SEED)
         faces = prepare(
             jpegs, Path(folder) / "packed", size=chosen.data.size, crop=chosen.data.crop, seed=SEED, quiet=True
         )
         advance(1)
-        result = _measure(chosen, engine, jpegs, faces, steps, advance)
+        result = _measure(chosen, list(overrides), engine, jpegs, faces, steps, advance)
     if out is not None:
         write_file(out, (result.model_dump_json(indent=1) + "\n").encode())
     print_result(result)
@@ -335,43 +250,45 @@ def bench(recipe: str = "dcgan", steps: int = 8, out: Path | None = None) -> Ben
 
 
 def _measure(
-    recipe: Recipe, engine: Engine, folder: Path, faces: PackedFaces, steps: int, advance: Callable[[int], None]
+    recipe: Recipe,
+    settings: list[str],
+    engine: Engine,
+    jpegs: Path,
+    faces: PackedFaces,
+    steps: int,
+    advance: Callable[[int], None],
 ) -> Bench:
-    load_before = _load_average()
-    jpegs = Jpegs(folder, recipe.data.crop, recipe.data.size)
+    load_before = load_average()
     losses = compare_losses(recipe, engine.device, faces)
     memory = {}
     for loop in LOOPS:
-        memory[loop] = _in_a_process_of_its_own(loop, recipe, engine, folder, faces.path)
+        memory[loop] = _in_a_process_of_its_own(loop, recipe, engine, jpegs, faces.path)
         advance(1)
 
-    works: dict[str, Work] = {
-        "reference": reference_training(recipe, engine.device, jpegs),
-        "ours": our_training(recipe, engine, faces),
-    }
-    training = interleave(works, recipe.schedule.batch, steps, advance)
+    works = training_works(recipe, engine, jpegs, faces)
+    training = interleave(works, recipe.schedule.batch * steps_per_round(recipe), steps, advance)
     profiles = {loop: profile(work, engine.device) for loop, work in works.items()}
     advance(1)
     works.clear()  # and with them the DataLoader's workers
 
-    state = State.fresh(recipe, SEED, engine.device)
-    drawing_works = _drawing(recipe, engine, state.mean_generator)
-    drawing = interleave(drawing_works, FACES, steps, advance)
+    state = fresh_state(recipe, engine.device)
+    drawing = interleave(_drawing(recipe, engine, state.mean_generator), FACES, steps, advance)
 
     return Bench(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         limner_version=__version__,
         torch_version=torch.__version__,
         machine=machine_facts(engine.device),
-        load_average={"before": load_before, "after": _load_average()},
+        load_average={"before": load_before, "after": load_average()},
         recipe=recipe.name,
+        settings=settings,
         batch=recipe.schedule.batch,
+        steps_per_round=steps_per_round(recipe),
         precision=engine.precision,
         parameters={
-            "generator": sum(weight.numel() for weight in state.generator.parameters()),
-            "discriminator": sum(weight.numel() for weight in state.discriminator.parameters()),
+            name: sum(weight.numel() for weight in state.networks[name].parameters()) for name in state.optimizers
         },
-        jpeg_bytes=round(sum(file.stat().st_size for file in jpegs.files) / len(jpegs.files)),
+        jpeg_bytes=round(mean(file.stat().st_size for file in jpegs.glob("*.jpg"))),
         training=training,
         training_ratio=Ratio.of(training["reference"], training["ours"]),
         memory=memory,
@@ -385,33 +302,9 @@ def _measure(
     )
 
 
-def _load_average() -> tuple[float, float, float]:
+def load_average() -> tuple[float, float, float]:
+    """Processes that wanted to run, over 1, 5 and 15 minutes; not numbers where the system does not say."""
     return os.getloadavg() if hasattr(os, "getloadavg") else (math.nan,) * 3
-
-
-def _check_reference_fits(recipe: Recipe) -> None:
-    objective, optimizer = recipe.objective.name, recipe.optimizer
-    for key, value, known in (
-        ("objective.name", objective, "non-saturating"),
-        ("optimizer.generator.name", optimizer.generator.name, "adam"),
-        ("optimizer.discriminator.name", optimizer.discriminator.name, "adam"),
-    ):
-        if value != known:
-            raise UserError(
-                f"Recipe {recipe.name} has {key} = {value!r}, and the reference loop knows only {known!r}: "
-                "measure dcgan or another recipe of its kind."
-            )
-
-
-def write_jpegs(folder: Path) -> None:
-    """Fill `folder` with drawn faces in the size and shape of CelebA's aligned pictures."""
-    folder.mkdir()
-    width, height = ALIGNED_SIZE
-    for index in range(DRAWN_FACES):
-        face_HWC, _ = draw_face(SEED, index, height)
-        for cut, left in enumerate(CUTS):
-            picture = Image.fromarray(np.ascontiguousarray(face_HWC[:, left : left + width]))
-            picture.save(folder / f"{index:06d}-{cut}.jpg", quality=JPEG_QUALITY)
 
 
 def interleave(works: Mapping[str, Work], images: int, rounds: int, advance: Callable[[int], None]) -> dict[str, Speed]:
@@ -440,30 +333,33 @@ def _synchronise(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def compare_losses(recipe: Recipe, device: torch.device, faces: PackedFaces) -> dict[str, Losses]:
-    """The losses of both loops' first steps in fp32, on the same pictures and latents: they are one algorithm."""
-    engine = Engine(device, "fp32")
-    state, loop = State.fresh(recipe, SEED, device), reference_loop(recipe, device)
-    batches = Batches(faces, SEED, recipe.data.flip, device)
-    theirs, ours = [], []
-    for _ in range(CHECKED_STEPS):
-        x_BCHW, _ = batches.at(state.images, recipe.schedule.batch)
+def compare_losses(recipe: Recipe, device: torch.device, faces: PackedFaces) -> dict[str, list[dict[str, float]]]:
+    """Every loss of both loops' first steps in fp32, on the same pictures and latents: they are one algorithm.
+
+    The generator learns at least once before the last of these steps.
+    """
+    engine, batch = Engine(device, "fp32"), recipe.schedule.batch
+    state, loop, batches = fresh_state(recipe, device), reference_loop(recipe, device), _batches(recipe, device, faces)
+    losses: dict[str, list[dict[str, float]]] = {name: [] for name in LOOPS}
+    for _ in range(max(CHECKED_STEPS, steps_per_round(recipe) + 1)):
+        x_BCHW, y_BA = batches.at(state.images, batch)
         source = torch.Generator(device).manual_seed(torch_seed(SEED, "latents", state.images))
-        z_BZ = training_latents(recipe.schedule.batch, recipe.latent.size, recipe.latent.distribution, source)
-        theirs.append(loop.step(x_BCHW.contiguous(), z_BZ))
+        z_BZ = training_latents(batch, recipe.latent.size, recipe.latent.distribution, source)
+        torch.manual_seed(torch_seed(SEED, "step", state.images, engine.rank))  # as train_step does: for the penalty
+        reference = loop.step(x_BCHW.contiguous(), y_BA, z_BZ)
         state.sums.clear()
         train_step(recipe, state, batches, engine, SEED)
-        ours.append((state.sums["loss/discriminator"].item(), state.sums["loss/generator"].item()))
-    return {
-        name: Losses(discriminator=[first for first, _ in pairs], generator=[second for _, second in pairs])
-        for name, pairs in zip(LOOPS, (theirs, ours), strict=True)
-    }
+        losses["reference"].append(reference)
+        losses["ours"].append({name: state.sums[name][0].item() for name in reference})
+    return losses
 
 
-def loss_differences(reference: Losses, ours: Losses) -> list[float]:
-    """How far the losses are apart, by step: of the two players' differences the larger."""
-    pairs = zip(reference.discriminator, ours.discriminator, reference.generator, ours.generator, strict=True)
-    return [max(abs(d - our_d), abs(g - our_g)) for d, our_d, g, our_g in pairs]
+def loss_differences(reference: Sequence[Mapping[str, float]], ours: Sequence[Mapping[str, float]]) -> list[float]:
+    """How far the losses are apart, by step: the largest difference, relative to a loss that is above 1."""
+    return [
+        max(abs(loss - our[name]) / max(1.0, abs(loss)) for name, loss in their.items())
+        for their, our in zip(reference, ours, strict=True)
+    ]
 
 
 def _drawing(recipe: Recipe, engine: Engine, generator: nn.Module) -> dict[str, Work]:
@@ -474,15 +370,18 @@ def _drawing(recipe: Recipe, engine: Engine, generator: nn.Module) -> dict[str, 
         size=recipe.data.size,
         latent_size=latent.size,
         latent_distribution=latent.distribution,
+        pixel_range=recipe.data.range,
         generator=recipe.generator,
+        attribute_names=CELEBA_ATTRIBUTES if recipe.conditioning else (),
         images=0,
         ema_halflife_images=0,
         data={},
         licence="none",
         weights_sha256="",
     )
-    model = Model(config, generator, device)
-    z_NZ = torch.randn(FACES, latent.size, device=device)
+    known_MA = torch.randint(0, 2, (FACES, len(config.attribute_names)), dtype=torch.uint8)
+    model = Model(config, generator, device, known_MA.numpy())
+    z_NZ = torch.cat([torch.randn(FACES, latent.size), known_MA.float()], dim=1).to(device)
 
     def call(network: nn.Module, batch: int, precision: str, times: int) -> None:
         with torch.inference_mode(), Engine(device, precision).autocast():
@@ -555,8 +454,7 @@ def _in_a_process_of_its_own(loop: str, recipe: Recipe, engine: Engine, jpegs: P
 def _memory(loop: str, recipe: Recipe, engine: Engine, jpegs: Path, packed: Path) -> Memory:
     libraries = resident_mib()
     if loop == "reference":
-        pictures = Jpegs(jpegs, recipe.data.crop, recipe.data.size)
-        work = reference_training(recipe, engine.device, pictures)
+        work = reference_training(reference_loop(recipe, engine.device), Jpegs(jpegs, recipe.data), engine.device)
     else:
         work = our_training(recipe, engine, PackedFaces.open(packed))
     work(MEMORY_STEPS)
@@ -610,8 +508,11 @@ def tables(result: Bench) -> list[tuple[str, list[str], list[list[str]]]]:
         for name, speed in result.drawing.items()
     ]
     headings = ["loop", "step, median", "step, least", "images/s", "peak memory", "outside products"]
+    words = [result.recipe, *result.settings, f"batch {result.batch}"]
+    if result.steps_per_round > 1:
+        words.append(f"a step: {result.steps_per_round} of the discriminator and one of the generator")
     return [
-        (f"Training {result.recipe}, batch {result.batch}", headings, training),
+        (f"Training {', '.join(words)}", headings, training),
         ("Drawing", ["way", "faces/s", "ratio of medians", "median of ratios"], drawing),
     ]
 
@@ -628,7 +529,7 @@ def summary(result: Bench) -> list[str]:
         f"samples: {ratio.median_of_pairs:.2f}; {len(result.training['ours'].seconds)} samples of each loop in turn).",
         "Most of the time outside convolutions and matrix products: "
         f"reference {outside['reference']}; Limner {outside['ours']}.",
-        f"Losses of the first {CHECKED_STEPS} steps in fp32 differ by "
+        f"Losses of the first {len(result.loss_differences)} steps in fp32 differ by "
         f"{', '.join(f'{difference:.0e}' for difference in result.loss_differences)} (rounding, which Adam lets grow).",
         f"{machine['device_name']}, {machine['threads']} threads, torch {result.torch_version}, {result.date}; "
         f"load average {result.load_average['before'][0]:.1f} before, {result.load_average['after'][0]:.1f} after.",

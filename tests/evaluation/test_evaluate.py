@@ -13,8 +13,10 @@ import torch
 
 from limner.errors import UserError
 from limner.evaluation import evaluate as evaluating
+from limner.evaluation.distances import kernel_distance
 from limner.evaluation.evaluate import evaluate, set_up
 from limner.evaluation.judge import balanced_accuracy
+from limner.evaluation.measures import enough_subsets
 from limner.evaluation.results import describe, read_metrics, refuse_mixed, results_table
 from limner.model import load, save_model
 from limner.networks import build_generator
@@ -160,6 +162,17 @@ def test_kid_carries_its_standard_error(faces, eyes, fair):
     results = by_metric(evaluate(fair, faces, samples=SAMPLES, extractor=eyes, quiet=True))
     assert results["kid_pixels48"].standard_error > 0
     assert results["fd_pixels48"].standard_error is None
+
+
+def test_a_kid_of_few_pictures_takes_fewer_subsets_and_is_as_sure():
+    """Where 100 subsets of 1,000 are usual (from 6,000 pictures on), they are taken."""
+    assert [enough_subsets(pictures) for pictures in (6_000, 20_000, 50_000)] == [100, 100, 100]
+    chance = np.random.default_rng(0)
+    real_ND, fake_ND = (chance.normal(size=(400, 8)).astype(np.float32) + shift for shift in (0.0, 0.2))
+    few = [kernel_distance(real_ND, fake_ND, subsets=enough_subsets(400), seed=seed) for seed in range(4)]
+    many = kernel_distance(real_ND, fake_ND, subsets=400)
+    assert np.mean([kid.standard_error for kid in few]) == pytest.approx(many.standard_error, rel=0.25)
+    assert all(abs(kid.value - many.value) < many.standard_error / 2 for kid in few)
 
 
 def test_floors_stand_beside_the_result(faces, eyes, fair):

@@ -282,7 +282,7 @@ def train_judge(
             seed=seed,
             command=f"limner judge train {faces.path.name} --out {out.name} --seed {seed}",
             date=f"{datetime.now(UTC):%Y-%m-%d}",
-            machine=f"CPU, {machine['processor']}, {machine['threads']} threads",
+            machine=f"CPU, {machine['processor']}, {machine['cores']} cores",
             licence=faces.info.source.licence,
             weights_sha256=sha256(beside / WEIGHTS),
         )

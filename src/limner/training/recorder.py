@@ -108,8 +108,8 @@ class Recorder:
         restore(state, record, tensors)
         state.seconds = seconds  # the time is spent all the same
         self.window, self.saved = (state.images, state.seconds), state.images
-        forget_after(self.run.path, state.images)
         if self.engine.is_main:
+            forget_after(self.run.path, state.images)
             self._event("rollback", state, from_images=images, to_images=state.images, rate_scale=rate_scale)
             self.terminal.say(
                 f"A loss or gradient was not finite at {images:,} images: back to the checkpoint at {state.images:,}, "

@@ -1,0 +1,134 @@
+"""What does every recipe reach? Train each for the same time on the same pictures, measure it, and write the table.
+
+`docs/recipes.md` holds what the reports printed beside what this measured; the rows between its markers, the grids of
+generated faces in `docs/images/recipes/` and `results/recipes.json` are written here. A run that is already in `--runs`
+is not trained again but measured as it is, so that the work can be done in portions and on several machines.
+"""
+
+import argparse
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from limner.data.packed import PackedFaces
+from limner.evaluation.evaluate import evaluate
+from limner.evaluation.results import Result
+from limner.pictures import generated_png
+from limner.recipe import load_recipe
+from limner.recipes import recipe_names, recipe_text
+from limner.report import face_grid
+from limner.run import Run
+from limner.training.session import train
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, PICTURES = ROOT / "docs" / "recipes.md", ROOT / "docs" / "images" / "recipes"
+BEGIN, END = "<!-- rows: python benchmarks/recipes.py -->", "<!-- end of rows -->"
+GRID = 24
+LEFT_OUT = ("demo",)  # made for drawn faces
+
+
+def data_for(name: str, folders: list[PackedFaces]) -> PackedFaces | None:
+    """The data set of the size and crop that a recipe wants, or one of its size; `None` where it needs no pictures."""
+    view = load_recipe(name).data
+    if view.kind != "pictures":
+        return None
+    fitting = [faces for faces in folders if faces.size == view.size]
+    if not fitting:
+        raise SystemExit(f"{name} wants pictures of {view.size} pixels: give prepared ones with --data.")
+    return next((faces for faces in fitting if faces.info.crop and faces.info.crop.preset == view.crop), fitting[0])
+
+
+def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
+    """Everything that the table says of one recipe."""
+    last = [line for line in run.log if line["event"] == "log"][-1]
+    info = run.info
+    return {
+        "recipe": name,
+        "images": last["images"],
+        "minutes": round(last["seconds"] / 60, 1),
+        "threads": info["machine"]["threads"],
+        "processor": info["machine"]["device_name"],
+        "data": {key: info["data"][key] for key in ("name", "train", "crop", "content_hash")} if info["data"] else None,
+        "command": shlex.join(["limner", "train", name, *(["--minutes", f"{last['seconds'] / 60:.0f}"])]),
+        "verdict": last["verdict"],
+        "diversity": last.get("diversity"),
+        "overlap": last.get("overlap"),
+        "metrics": {
+            result.metric: {"value": result.value, "standard_error": result.standard_error, "n_fake": result.n_fake}
+            for result in results
+        },
+        "started": info["started"],
+    }
+
+
+def draw_grid(name: str, run: Run) -> None:
+    """A few faces of the model, as a picture for the page."""
+    faces_NHWC = run.model.sample(GRID, seed=0)
+    grid = face_grid(faces_NHWC, 12)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    about = {"recipe": name, "images": run.model.config.images, "licence": run.model.config.licence}
+    small = grid.quantize(256, method=Image.Quantize.MEDIANCUT) if grid.width > 2000 else grid
+    (PICTURES / f"{name}.png").write_bytes(generated_png(small, about))
+
+
+def printed(name: str) -> str:
+    """What the report printed, from the recipe's header."""
+    text = " ".join(line[1:].strip() for line in recipe_text(name).splitlines() if line.startswith("#"))
+    found = re.search(r"Printed: (.*?)(?:\.\s|\.$| \()", text)
+    return found[1] if found else "grids, no number"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| recipe | the report printed | images | minutes | `fd_lite0` | `kid_lite0` | diversity | verdict | faces |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in rows:
+        metrics = one["metrics"]
+        fd, kid = (metrics.get(metric) for metric in ("fd_lite0", "kid_lite0"))
+        lines.append(
+            f"| `{one['recipe']}` ({tomllib.loads(recipe_text(one['recipe']))['follows']}) | {printed(one['recipe'])} "
+            f"| {one['images']:,} | {one['minutes']:g} "
+            f"| {format(fd['value'], '.1f') if fd else '–'} "
+            f"| {format(kid['value'], '.4f') + ' ± ' + format(kid['standard_error'], '.4f') if kid else '–'} "
+            f"| {format(one['diversity'], '.2f') if one['diversity'] is not None else '–'} | {one['verdict']} "
+            f"| ![faces of {one['recipe']}](images/recipes/{one['recipe']}.png) |"
+        )
+    return "\n".join(lines)
+
+
+def write_page(rows: list[dict[str, Any]]) -> None:
+    """Put the rows between the page's markers."""
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", help="names; all of them by default")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="prepared pictures; may be repeated")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--protocol", default="quick")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "recipes.json")
+    arguments = parser.parse_args()
+
+    folders = [PackedFaces.open(path) for path in arguments.data]
+    known = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
+    names = arguments.recipes or [name for name in recipe_names() if name not in LEFT_OUT]
+    for name in names:
+        path, faces = arguments.runs / name, data_for(name, folders)
+        run = Run.open(path) if path.exists() else train(name, faces, path, minutes=arguments.minutes)
+        results = evaluate(path, faces, protocol=arguments.protocol) if faces else []
+        draw_grid(name, run)
+        known[name] = row(name, run, results)
+        arguments.out.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        write_page([known[name] for name in recipe_names() if name in known])
+        print(table([known[name]]).splitlines()[-1])

@@ -1,0 +1,71 @@
+"""Measuring a training as it goes: at the right moments, the best model kept, nothing left of a lost future."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from limner.data.packed import PackedFaces
+from limner.evaluation import evaluate as evaluating
+from limner.evaluation.results import read_metrics
+from limner.model import load
+from limner.training.judgement import forget_after
+from limner.training.session import resume, train
+
+OFTEN = ("record.evaluate_images=24", "generator.init_std=0.1")
+
+
+class Brightness:
+    """Twelve features of a picture, in place of a network's: the means of 2 x 2 squares."""
+
+    name, dimension, weights_sha256, resize = "lite0", 12, "0" * 64, "mean over squares to 2 x 2"
+
+    def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        N, H, W, _ = images_NHWC.shape
+        means = images_NHWC.reshape(N, 2, H // 2, 2, W // 2, 3).mean((2, 4), dtype=np.float32)
+        return means.reshape(N, 12)
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(evaluating, "load_extractor", lambda *_: Brightness())
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+
+
+def distances(run: Path) -> dict[int, float]:
+    return {result.images: result.value for result in read_metrics(run) if result.metric == "fd_lite0"}
+
+
+def test_a_run_is_measured_as_it_goes(faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"overrides": [*tiny, *OFTEN], "device": "cpu", "quiet": True}
+    run = train("dcgan32", faces32, tmp_path / "run", images=80, **options)
+    found = distances(run.path)
+    assert [*found] == [24, 48, 72]
+    assert len(set(found.values())) == 3, "the running mean moves"
+    assert load(run.path / "best").config.images == min(found, key=found.__getitem__)
+    assert {result.protocol for result in read_metrics(run.path)} == {"training"}
+
+    alone = train("dcgan32", faces32, tmp_path / "alone", images=56, **options)
+    resume(alone.path, images=80, device="cpu", quiet=True)
+    assert distances(alone.path) == found
+
+
+def test_data_without_held_out_pictures(
+    pack_faces: Any, tiny: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = pack_faces(np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8))
+    run = train("dcgan32", faces, tmp_path / "run", images=64, overrides=[*tiny, *OFTEN], device="cpu")
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("Nothing is measured in this training") == 1
+    assert not (run.path / "metrics.jsonl").exists()
+
+
+def test_what_comes_after_a_checkpoint_is_forgotten(tmp_path: Path) -> None:
+    lines = [json.dumps({"images": images, "value": 1.0}) for images in (24, 48, 72)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"images": 24, "val']) + "\n")
+    forget_after(tmp_path, 48)
+    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == lines[:2]
+    forget_after(tmp_path / "nothing there", 0)
