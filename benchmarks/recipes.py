@@ -17,7 +17,7 @@ from PIL import Image
 
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import evaluate
-from limner.evaluation.results import Result
+from limner.evaluation.results import Result, read_metrics
 from limner.pictures import generated_png
 from limner.recipe import load_recipe
 from limner.recipes import recipe_names, recipe_text
@@ -41,6 +41,12 @@ def data_for(name: str, folders: list[PackedFaces]) -> PackedFaces | None:
     if not fitting:
         raise SystemExit(f"{name} wants pictures of {view.size} pixels: give prepared ones with --data.")
     return next((faces for faces in fitting if faces.info.crop and faces.info.crop.preset == view.crop), fitting[0])
+
+
+def measured(run: Run, protocol: str) -> list[Result]:
+    """What the run's metrics already say of its model as it is."""
+    images = run.model.config.images
+    return [result for result in read_metrics(run.path) if (result.protocol, result.images) == (protocol, images)]
 
 
 def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
@@ -126,7 +132,9 @@ if __name__ == "__main__":
     for name in names:
         path, faces = arguments.runs / name, data_for(name, folders)
         run = Run.open(path) if path.exists() else train(name, faces, path, minutes=arguments.minutes)
-        results = evaluate(path, faces, protocol=arguments.protocol) if faces else []
+        results = measured(run, arguments.protocol)
+        if faces and not results:
+            results = evaluate(path, faces, protocol=arguments.protocol)
         draw_grid(name, run)
         known[name] = row(name, run, results)
         arguments.out.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")

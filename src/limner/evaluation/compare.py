@@ -151,8 +151,8 @@ def verdict(names: Sequence[str], columns: Sequence[Sequence[Result]]) -> Row:
     if floor := first.floors.training:
         above = ", ".join(f"{name} {fixed(result.value - floor.value, digits)}" for name, result in ranked)
         sentences.append(
-            f"Real training pictures in place of the generated ones score {fixed(floor.value, digits)}, and nothing "
-            f"can be expected to do better. Above that floor remain: {above}."
+            f"Real training pictures ({floor.n_other:,} of them) in place of the generated ones score "
+            f"{fixed(floor.value, digits)}, and nothing can be expected to do better. Above that floor remain: {above}."
         )
     for other in found[0]:
         if other == metric or not all(other in of for of in found):

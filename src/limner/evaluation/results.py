@@ -222,7 +222,8 @@ def _cell(result: Result, digits: int | None) -> dict[str, str | None]:
 
 def results_table(results: Sequence[Result]) -> Table:
     """The results of one model as a table for the terminal: value, spread, floors."""
-    table = Table("metric", "value", "spread", "real halves", "training pictures", box=None, pad_edge=False)
+    table = Table("metric", "value", "spread", "real halves", "training", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     for name in table.columns[1:]:
         name.justify = "right"
     for row in table_rows([results]):
