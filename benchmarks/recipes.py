@@ -23,6 +23,7 @@ from limner.recipe import load_recipe
 from limner.recipes import recipe_names, recipe_text
 from limner.report import face_grid
 from limner.run import Run
+from limner.training.health import verdict
 from limner.training.session import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +52,8 @@ def measured(run: Run, protocol: str) -> list[Result]:
 
 def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
     """Everything that the table says of one recipe."""
-    last = [line for line in run.log if line["event"] == "log"][-1]
+    lines = [line for line in run.log if line["event"] == "log"]
+    last = lines[-1]
     info = run.info
     return {
         "recipe": name,
@@ -61,7 +63,7 @@ def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
         "processor": info["machine"]["device_name"],
         "data": {key: info["data"][key] for key in ("name", "train", "crop", "content_hash")} if info["data"] else None,
         "command": shlex.join(["limner", "train", name, *(["--minutes", f"{last['seconds'] / 60:.0f}"])]),
-        "verdict": last["verdict"],
+        "verdict": verdict(lines),
         "diversity": last.get("diversity"),
         "overlap": last.get("overlap"),
         "metrics": {

@@ -236,6 +236,23 @@ def test_learns_drawn_faces_through_lite0(faces32: PackedFaces, tmp_path: Path) 
     assert learned_A[faces32.attribute_names.index("Male")] > 0.9
 
 
+def test_dividing_lines_are_the_best_there_are() -> None:
+    chance = np.random.default_rng(0)
+    y_NA = (chance.random((400, 4)) < [0.5, 0.05, 0.9, 0.0]).astype(np.uint8)
+    logits_NA = (chance.normal(0, 1, (400, 4)) + 2 * y_NA + [0, 3, -5, 1]).astype(np.float32)
+    line_A = module._dividing_lines(torch.from_numpy(logits_NA), torch.from_numpy(y_NA)).numpy()
+    reached_A = balanced_accuracy(y_NA, (logits_NA > line_A).astype(np.uint8))
+    every = [balanced_accuracy(y_NA, (logits_NA > logits_NA[row]).astype(np.uint8)) for row in range(400)]
+    best_A = np.max(every, axis=0)[:3]
+    assert (reached_A[:3] >= best_A - module.BY_CHANCE - 1e-9).all()
+    assert (reached_A[:3] <= best_A + 1e-9).all()
+    assert line_A[3] == 0
+
+    apart_NA = np.float32([[3], [2], [-5], [-6]])
+    line = module._dividing_lines(torch.from_numpy(apart_NA), torch.tensor([[1], [1], [0], [0]])).item()
+    assert line == -1.5
+
+
 def test_balanced_accuracy_by_hand() -> None:
     asked_NA = np.array([[1, 0, 1], [1, 0, 1], [0, 0, 1], [0, 1, 1], [0, 0, 1]], np.uint8)
     found_NA = np.array([[1, 1, 1], [0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 0, 1]], np.uint8)

@@ -57,6 +57,7 @@ def test_the_generator_waits_for_its_turn(faces32: PackedFaces, small: Sequence[
         assert torch.equal(weights(state.generator), generator) == (step % 3 != 0)
     assert state.sums["loss/generator"][1].item() == 2
     assert state.sums["loss/discriminator"][1].item() == 6
+    assert "overlap" not in state.sums, "that a critic separates perfectly is no sign of sickness"
 
 
 def test_weight_clipping(faces32: PackedFaces, small: Sequence[str]) -> None:

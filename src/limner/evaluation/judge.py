@@ -44,6 +44,7 @@ MEMBERS, UNITS = 5, 128
 EPOCHS, BATCH = 20, 256
 RATE, WEIGHT_DECAY = 1e-3, 1e-2
 DROPOUT_FEATURES, DROPOUT_HIDDEN = 0.2, 0.5
+BY_CHANCE = 0.002  # of balanced accuracy
 MEND = "train it again with limner judge train, or install Limner again"
 
 
@@ -361,15 +362,16 @@ def _train_member(head: Head, views_VND: Tensor, y_NA: Tensor, rows: Tensor, adv
 def _dividing_lines(logits_NA: Tensor, y_NA: Tensor) -> Tensor:
     """A logits, above which to decide for an attribute: of the best balanced accuracy; 0 where a class is missing.
 
-    Of lines that are as good but for chance, the middle one is taken.
+    Of the lines that are as good but for chance, the middle one is taken.
     """
     order_NA = logits_NA.argsort(dim=0, descending=True)
     sorted_NA, hits_NA = logits_NA.gather(0, order_NA), y_NA.gather(0, order_NA).double()
     sensitivity_NA = hits_NA.cumsum(0) / hits_NA.sum(0)
     false_alarms_NA = (1 - hits_NA).cumsum(0) / (1 - hits_NA).sum(0)
-    quality_NA = sensitivity_NA - false_alarms_NA
-    good_NA = quality_NA >= quality_NA.amax(dim=0) - 0.004
-    line_A = torch.stack([sorted_A[good_A].median() for sorted_A, good_A in zip(sorted_NA.T, good_NA.T, strict=True)])
+    quality_NA = (sensitivity_NA - false_alarms_NA)[:-1]
+    good_NA = quality_NA >= quality_NA.amax(dim=0) - 2 * BY_CHANCE
+    lines_NA = (sorted_NA[:-1] + sorted_NA[1:]) / 2
+    line_A = torch.stack([lines_N[good_N].median() for lines_N, good_N in zip(lines_NA.T, good_NA.T, strict=True)])
     return line_A.nan_to_num(0.0)
 
 

@@ -65,7 +65,8 @@ def memorisation(fake_ND: Features, train_MD: Features, heldout_MD: Features) ->
 
     If generated pictures owe no more to the training than to the held-out pictures, each of these is as likely as any
     other to be the nearest. Then `closer_to_train` is 0.5 with a standard error of 1 / sqrt(16 h (1 - h) N), where h is
-    the share of held-out pictures among all references. An equal distance to both sides counts half for each.
+    the share of held-out pictures among all references (somewhat more where a few references are nearest to many). An
+    equal distance to both sides counts half for each.
 
     At least two held-out pictures are needed. Time grows with N x M, memory does not: distances are taken 1024 x 1024
     at a time.
