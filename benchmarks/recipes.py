@@ -53,16 +53,16 @@ def measured(run: Run, protocol: str) -> list[Result]:
 def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
     """Everything that the table says of one recipe."""
     lines = [line for line in run.log if line["event"] == "log"]
-    last = lines[-1]
+    last, stop = lines[-1], run.log[-1]
     info = run.info
     return {
         "recipe": name,
-        "images": last["images"],
-        "minutes": round(last["seconds"] / 60, 1),
+        "images": stop["images"],
+        "minutes": round(stop["seconds"] / 60, 1),
         "threads": info["machine"]["threads"],
         "processor": info["machine"]["device_name"],
         "data": {key: info["data"][key] for key in ("name", "train", "crop", "content_hash")} if info["data"] else None,
-        "command": shlex.join(["limner", "train", name, *(["--minutes", f"{last['seconds'] / 60:.0f}"])]),
+        "command": shlex.join(["limner", "train", name, *(["--minutes", f"{stop['seconds'] / 60:.0f}"])]),
         "verdict": verdict(lines),
         "diversity": last.get("diversity"),
         "overlap": last.get("overlap"),

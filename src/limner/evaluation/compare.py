@@ -288,9 +288,10 @@ def _facts(entry: Entry) -> list[str]:
     config = entry.model.config
     log = read_log(entry.path) if entry.run else []
     seconds = next((row["seconds"] for row in reversed(log) if "seconds" in row), None)
+    time = "" if seconds is None else f" in {seconds / 60:,.0f} min" if seconds >= 120 else f" in {seconds:.0f} s"
     return [
         config.recipe,
-        f"{config.images:,} images shown" + (f" in {seconds / 60:,.0f} min" if seconds else ""),
+        f"{config.images:,} images shown{time}",
         "running mean of the weights" if config.ema_halflife_images > 0 else "raw weights",
         f"weights {config.weights_sha256[:8]}",
     ]

@@ -5,7 +5,7 @@ Shapes: N generated pictures, R real ones, M training pictures, D features, P sh
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -161,6 +161,7 @@ def set_up(
         for kind, count in (("real", real), ("generated", fake))
         if count <= extractor.dimension
     ]
+    _warn(warnings, quiet)
     conditions = Conditions(
         protocol=chosen.name,
         n_real=real,
@@ -178,17 +179,15 @@ def set_up(
 
 
 def evaluate_model(model: Model, setup: Setup, name: str) -> list[Result]:
-    """Measure one model, called `name` in the results; their warnings also go to stderr unless the setup is quiet.
+    """Measure one model, called `name` in the results; warnings also go to stderr unless the setup is quiet.
 
     Raises UserError where the model draws pictures of another size.
     """
     started = time.monotonic()
     check_size(model.config.size, setup.faces, name)
     judge, doubts = _judge(model, setup.faces)
-    warnings = (*setup.warnings, *_doubts(model, setup), *doubts)
-    if not setup.quiet:
-        for warning in warnings:
-            console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    doubts = [*_doubts(model, setup), *doubts]
+    _warn(doubts, setup.quiet)
     found: dict[str, _Found] = {}
     for seed in setup.seeds:
         for metric, of_seed in _measure_seed(model, setup, judge, seed).items():
@@ -203,7 +202,7 @@ def evaluate_model(model: Model, setup: Setup, name: str) -> list[Result]:
         "weights": "ema" if model.config.ema_halflife_images > 0 else "raw",
         "images": model.config.images,
         "seeds": setup.seeds,
-        "warnings": warnings,
+        "warnings": (*setup.warnings, *doubts),
         "seconds": round(time.monotonic() - started, 1),
         "machine": _machine(model),
         "evaluated": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -404,6 +403,11 @@ def _doubts(model: Model, setup: Setup) -> list[str]:
     if data.get("content_hash", conditions.data_hash) != conditions.data_hash:
         return ["The model was trained on another data set, which may hold pictures that count as held out here."]
     return []
+
+
+def _warn(warnings: Sequence[str], quiet: bool) -> None:
+    for warning in [] if quiet else warnings:
+        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _or_none(value: float) -> float | None:

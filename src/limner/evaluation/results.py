@@ -26,8 +26,8 @@ NOTES = {
     "recall": "Share of the real pictures that lie among generated ones: variety. Higher is better.",
     "density": "Quality, as precision, but an odd real picture cannot feign it. Higher is better.",
     "coverage": "Share of the real pictures that have a generated one nearby: variety. Higher is better.",
-    "memorisation": "Share of the generated pictures that lie closer to a training than to a held-out picture. One "
-    "half is right; near 1 they are copies.",
+    "memorisation": "Share of the generated pictures that lie closer to a training than to a held-out picture, as if "
+    "there were as many of each. One half is right; near 1 they are copies. Where precision is near 0 it says nothing.",
     "attribute_control": "How surely a classifier finds the attributes that were asked for, as a share of how surely "
     "it finds them in real pictures. Higher is better.",
 }

@@ -81,9 +81,7 @@ def adversarial_step(
         discriminator.requires_grad_(True)
 
     with torch.no_grad():
-        if not isinstance(
-            settings, Wasserstein
-        ):  # a critic that tells all apart still has a slope
+        if not isinstance(settings, Wasserstein):  # a critic that tells all apart still has a slope
             measured["overlap"] = overlap(real_B, fake_B)
         if settings.name in CROSS_ENTROPY:
             measured |= {"output/real": real_B.sigmoid().mean(), "output/fake": fake_B.sigmoid().mean()}
