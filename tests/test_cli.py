@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -122,3 +123,18 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         main()
     assert not issubclass(ZeroDivisionError, UserError)
+
+
+def test_compare_hands_on_what_it_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {}
+
+    def compare(models: list[str], data: Path, out: Path, **options: Any) -> Path:
+        asked.update(options, models=models, data=data)
+        return out
+
+    monkeypatch.setattr("limner.evaluation.compare.compare", compare)
+    options = ["--samples", "64", "--seeds", "4", "--extractor", "lite0", "--no-nearest", "--protocol", "training"]
+    assert run(monkeypatch, "compare", "a", "b", "--data", "d", "--out", str(tmp_path / "c.html"), *options) == 0
+    assert (asked["models"], asked["data"]) == (["a", "b"], Path("d"))
+    assert (asked["samples"], asked["seeds"], asked["extractor"]) == (64, 4, "lite0")
+    assert (asked["nearest"], asked["protocol"], asked["weights"]) == (False, "training", None)

@@ -266,7 +266,7 @@ def evaluate(
         quiet=quiet,
     )
     console.print(results_table(results))
-    for sentence in describe(results):
+    for sentence in describe(results, warnings=quiet):  # without --quiet they were said before the measuring
         _say(sentence)
 
 
@@ -276,6 +276,12 @@ def compare(
     data: Annotated[Path, typer.Option(help="Folder that limner prepare made: the real pictures.")],
     out: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("compare.html"),
     protocol: Annotated[str, typer.Option(help="As in limner evaluate.")] = "quick",
+    samples: Annotated[int | None, typer.Option(help="As in limner evaluate.")] = None,
+    extractor: Annotated[str | None, typer.Option(help="As in limner evaluate.")] = None,
+    weights: Weights = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Sets of pictures. Default: the protocol's number, but at least 3.")
+    ] = None,
     nearest: Annotated[
         bool, typer.Option(help="Show the nearest training pictures: the page then holds pictures of real people.")
     ] = True,
@@ -286,9 +292,21 @@ def compare(
     """Put models side by side on one page: faces from the same seeds, numbers with spreads and floors, a verdict."""
     from limner.evaluation.compare import compare as run_compare
 
-    _say(
-        str(run_compare(models, data, out, protocol=protocol, nearest=nearest, device=device, force=force, quiet=quiet))
+    page = run_compare(
+        models,
+        data,
+        out,
+        protocol=protocol,
+        samples=samples,
+        extractor=extractor,
+        weights=weights,
+        seeds=seeds,
+        nearest=nearest,
+        device=device,
+        force=force,
+        quiet=quiet,
     )
+    _say(str(page))
 
 
 judge_app = typer.Typer(no_args_is_help=True, help="The attribute judge that `limner evaluate` asks.")

@@ -157,19 +157,41 @@ class Classifier(Table):
 
 
 class Projection(Table):
-    """The discriminator's logit gains the product of the attributes and its features (Miyato and Koyama 2018)."""
+    """The discriminator's logit gains the product of the attributes and its features (Miyato and Koyama 2018).
+
+    `weight` is that of a loss with which it also learns to name the attributes of real pictures, by the same outputs.
+    """
 
     method: Literal["projection"]
+    weight: float = Field(default=0.0, ge=0)
 
 
 Conditioning = Annotated[Concatenation | Classifier | Projection, Field(discriminator="method")]
 
 
+class Augment(Table):
+    """Random changes that the discriminator sees in place of the pictures (see `limner.training.augment`).
+
+    `colour`: their strength, 1 that of Zhao et al. (2020). `shift`: the largest, as a share of the picture's side.
+    """
+
+    colour: float = Field(default=0.0, ge=0, le=1)
+    shift: float = Field(default=0.0, ge=0, le=0.5)
+
+
 class Schedule(Table):
-    """How long and in what portions, counted in images shown; `images` is the length without --images and the like."""
+    """How long and in what portions, counted in images shown; `images` is the length without --images and the like.
+
+    Over the last `decay` of the run, a share of it, all rates fall in a straight line to zero.
+    """
 
     images: int = Field(ge=1)
     batch: int = Field(default=64, ge=2, le=65536)
+    decay: float = Field(default=0.0, ge=0, le=1)
+
+    def rate(self, share: float) -> float:
+        """What the rates are multiplied with when `share` of the run, 0 to 1, is behind it."""
+        return min(1.0, (1 - share) / self.decay) if self.decay else 1.0
 
 
 class Ema(Table):
@@ -225,6 +247,7 @@ class Recipe(Table):
     encoder: EncoderSettings | None = None
     objective: Objective
     conditioning: Conditioning | None = None
+    augment: Augment = Augment()
     optimizer: Optimizers
     schedule: Schedule
     ema: Ema = Ema()

@@ -262,6 +262,9 @@ class Sees:
     def __init__(self, device):
         pass
 
+    def has_eyes_of(self, extractor):
+        return False
+
     def decide(self, images_NHWC):
         bright_N = images_NHWC.mean((1, 2, 3)) > 120
         return np.stack([np.zeros_like(bright_N), bright_N], 1).astype(np.uint8)

@@ -17,6 +17,7 @@ from limner.data.packed import PackedFaces
 from limner.data.prepare import prepare
 from limner.errors import UserError
 from limner.evaluation import judge as module
+from limner.evaluation.extractors import load_extractor
 from limner.evaluation.judge import (
     SHIPPED,
     AttributeControl,
@@ -128,6 +129,11 @@ def test_what_it_gives(judge: Judge, coloured: PackedFaces) -> None:
     assert (features_NK.dtype, features_NK.shape) == (np.float32, (5, judge.dimension))
     assert (probabilities_NA.dtype, probabilities_NA.shape) == (np.float32, (5, 4))
     assert (decisions_NA.dtype, decisions_NA.tolist()) == (np.uint8, (probabilities_NA > 0.5).astype(int).tolist())
+    # Pictures that were already looked at through the same eyes need no second look.
+    eyes = load_extractor("lite0")
+    assert judge.has_eyes_of(eyes)
+    assert not judge.has_eyes_of(judge)
+    np.testing.assert_array_equal(judge.decide_by(eyes.features(images_NHWC)), decisions_NA)
     # Its features are the last but one layer: the logits are linear in them.
     many = coloured.images_NHWC
     with_one = np.hstack([judge.features(many).astype(np.float64), np.ones((len(many), 1))])

@@ -19,6 +19,7 @@ from limner.networks import (
     build_generator,
     dcgan,
     layers,
+    modern,
     painter,
     sngan,
 )
@@ -33,6 +34,8 @@ GENERATOR_SETTINGS: dict[str, NetworkSettings] = {
     "avgpool": avgpool.AvgpoolGeneratorSettings(network="avgpool"),
     "autoencoder": avgpool.AutoencoderGeneratorSettings(network="autoencoder"),
     "sngan": sngan.SnganGeneratorSettings(network="sngan-pixelnorm", width=64),
+    "modern": modern.ModernGeneratorSettings(network="modern", width=8),
+    "modern, deep": modern.ModernGeneratorSettings(network="modern", width=8, max_width=16, depth=1, norm="pixel"),
     "painter": painter.PainterGeneratorSettings(network="painter", width=8),
 }
 DISCRIMINATOR_SETTINGS: dict[str, NetworkSettings] = {
@@ -46,6 +49,8 @@ DISCRIMINATOR_SETTINGS: dict[str, NetworkSettings] = {
     "avgpool": avgpool.AvgpoolDiscriminatorSettings(network="avgpool"),
     "sngan": sngan.SnganDiscriminatorSettings(network="sngan-pixelnorm", width=4),
     "sngan, groups of 2": sngan.SnganDiscriminatorSettings(network="sngan-pixelnorm", width=4, stddev_group=2),
+    "modern": modern.ModernDiscriminatorSettings(network="modern", width=8, stddev_group=2),
+    "modern, deep": modern.ModernDiscriminatorSettings(network="modern", width=8, max_width=16, depth=1, stddev_group=0),
     "painter": painter.PainterDiscriminatorSettings(network="painter", width=8),
 }
 SIZES = [32, 64, 128]

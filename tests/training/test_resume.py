@@ -28,8 +28,14 @@ from limner.training.state import State, checkpoints, read_newest, save_checkpoi
 
 ROOT = Path(__file__).parents[2]
 CLOCKED = ("seconds", "images_per_second")
-OPTIMIZERS = {
+TRAININGS = {
     "adam": ("optimizer.generator.lr=1e-3",),
+    "rates that fall, augmentation": (
+        "optimizer.generator.lr=1e-3",
+        "schedule.decay=0.5",
+        "augment.colour=0.5",
+        "augment.shift=0.125",
+    ),
     "sgd": tuple(
         f"optimizer.{player}.{setting}"
         for player in ("generator", "discriminator")
@@ -105,15 +111,15 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("training", TRAININGS)
 def test_a_run_stopped_twice_ends_as_one_left_alone(
-    optimizer: str,
+    training: str,
     faces32: PackedFaces,
     tiny: tuple[str, ...],
     tmp_path: Path,
     stop_at: Callable[..., None],
 ) -> None:
-    overrides = [*tiny, *OPTIMIZERS[optimizer], "generator.init_std=0.3"]  # or the samples would be plain grey
+    overrides = [*tiny, *TRAININGS[training], "generator.init_std=0.3"]  # or the samples would be plain grey
     alone = train("dcgan32", faces32, tmp_path / "alone", images=136, overrides=overrides, device="cpu", quiet=True)
     stop_at(40, 120)  # both in the middle of a log window, and at no checkpoint
     with pytest.raises(Interrupted, match=r"limner train --resume .*stopped"):

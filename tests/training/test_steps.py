@@ -163,3 +163,27 @@ def test_variational_step(faces32: PackedFaces) -> None:
     assert measured(state, "gradient/all") == pytest.approx(norm.item(), rel=1e-3)
     assert not torch.equal(weights(state.encoder), weights(encoder))
     assert not torch.equal(weights(state.generator), weights(decoder))
+
+
+def test_the_attributes_of_real_pictures_alone_are_learnt_beside_a_projection(
+    faces32: PackedFaces, small: Sequence[str]
+) -> None:
+    recipe = load_recipe("dcgan32", [*small, "conditioning.method=projection", "conditioning.weight=5"])
+    state, batches = begin(faces32, recipe)
+    G, D = deepcopy(state.generator), deepcopy(state.discriminator)
+    train_step(recipe, state, batches, ENGINE, 0)
+    x, y = batches.at(0, B)
+    fake = G(torch.cat([latents(recipe), y], 1))
+    outputs = [D(x), D(fake.detach())]
+    real_B, fake_B = (o[:, 0] + ((2 * y - 1) * o[:, 1:]).sum(1) / A**0.5 for o in outputs)
+    named = 5 * F.binary_cross_entropy_with_logits(outputs[0][:, 1:], y)
+    loss = F.softplus(-real_B).mean() + F.softplus(fake_B).mean() + named
+    gradients = torch.autograd.grad(loss, [*D.parameters()])
+    norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+    assert measured(state, "gradient/discriminator") == pytest.approx(norm.item(), rel=1e-3)
+    assert measured(state, "attributes/real") == pytest.approx(named.item(), rel=1e-4)
+    outputs = state.discriminator(fake)
+    loss = F.softplus(-(outputs[:, 0] + ((2 * y - 1) * outputs[:, 1:]).sum(1) / A**0.5)).mean()
+    gradients = torch.autograd.grad(loss, [*G.parameters()])
+    norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+    assert measured(state, "gradient/generator") == pytest.approx(norm.item(), rel=1e-2)

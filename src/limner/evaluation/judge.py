@@ -120,11 +120,22 @@ class Judge:
 
     def decide(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """N x A, 1 where the picture has the attribute."""
-        return (self._look(images_NHWC)[1] > 0).astype(np.uint8)
+        return self.decide_by(self._eyes.features(images_NHWC))
+
+    def decide_by(self, features_ND: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The same for pictures that an extractor with the judge's eyes (`has_eyes_of`) has already looked at."""
+        return (self._think(features_ND)[1] > 0).astype(np.uint8)
+
+    def has_eyes_of(self, extractor: Extractor) -> bool:
+        """Whether the judge looks at pictures through just this extractor."""
+        return (self._eyes.name, self._eyes.weights_sha256) == (extractor.name, extractor.weights_sha256)
 
     def _look(self, images_NHWC: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._think(self._eyes.features(images_NHWC))
+
+    def _think(self, features_ND: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
-            hidden_NK, logits_NA = self._head(torch.from_numpy(self._eyes.features(images_NHWC)))
+            hidden_NK, logits_NA = self._head(torch.from_numpy(features_ND))
         return hidden_NK.numpy(), logits_NA.numpy()
 
 

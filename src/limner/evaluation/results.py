@@ -235,8 +235,8 @@ def results_table(results: Sequence[Result]) -> Table:
     return table
 
 
-def describe(results: Sequence[Result]) -> list[str]:
-    """The conditions of one model's results and their warnings, a sentence each: to be printed with the table."""
+def describe(results: Sequence[Result], warnings: bool = True) -> list[str]:
+    """The conditions of one model's results and their `warnings`, a sentence each: to be printed with the table."""
     main = results[0]
     floors = main.floors
     sizes = [
@@ -250,7 +250,7 @@ def describe(results: Sequence[Result]) -> list[str]:
         f"(split {main.split}, crop {main.crop}, {main.resolution} x {main.resolution}), features of {main.extractor}, "
         f"{seeds}, truncation {main.truncation:g}.",
         *([f"What real pictures score in their place: {', '.join(sizes)}."] if sizes else []),
-        *(f"Warning: {warning}" for warning in main.warnings),
+        *(f"Warning: {warning}" for warning in main.warnings if warnings),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from limner.networks import avgpool, dcgan, painter, sngan, vae
+from limner.networks import avgpool, dcgan, modern, painter, sngan, vae
 from limner.networks.settings import NetworkSettings
 
 GENERATORS: dict[type[NetworkSettings], type[nn.Module]] = {
@@ -11,6 +11,7 @@ GENERATORS: dict[type[NetworkSettings], type[nn.Module]] = {
     avgpool.AvgpoolGeneratorSettings: avgpool.AvgpoolGenerator,
     avgpool.AutoencoderGeneratorSettings: avgpool.AutoencoderGenerator,
     sngan.SnganGeneratorSettings: sngan.SnganGenerator,
+    modern.ModernGeneratorSettings: modern.ModernGenerator,
     painter.PainterGeneratorSettings: painter.PainterGenerator,
 }
 DISCRIMINATORS: dict[type[NetworkSettings], type[nn.Module]] = {
@@ -18,6 +19,7 @@ DISCRIMINATORS: dict[type[NetworkSettings], type[nn.Module]] = {
     dcgan.Dcgan32DiscriminatorSettings: dcgan.Dcgan32Discriminator,
     avgpool.AvgpoolDiscriminatorSettings: avgpool.AvgpoolDiscriminator,
     sngan.SnganDiscriminatorSettings: sngan.SnganDiscriminator,
+    modern.ModernDiscriminatorSettings: modern.ModernDiscriminator,
     painter.PainterDiscriminatorSettings: painter.PainterDiscriminator,
 }
 ENCODERS: dict[type[NetworkSettings], type[nn.Module]] = {

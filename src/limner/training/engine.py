@@ -47,13 +47,17 @@ class Engine:
         for tensor, mean in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(mean.view(tensor.shape))
 
+    def mean(self, value: float) -> float:
+        """The mean of every process's `value`."""
+        if self.world == 1:
+            return value
+        values = torch.tensor(value, device=self.device)
+        self.average([values])
+        return values.item()
+
     def any(self, flag: bool) -> bool:
         """Whether `flag` is set in any process."""
-        if self.world == 1:
-            return flag
-        votes = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(votes)
-        return bool(votes.item() > 0)
+        return self.mean(float(flag)) > 0
 
     def wait(self) -> None:
         """Wait until every process is here."""

@@ -41,13 +41,18 @@ def run_loop(
     engine: Engine,
     recorder: Recorder,
     seed: int,
-    finished: Callable[[State], bool],
+    share: Callable[[State], float],
     interrupted: Callable[[State], bool],
 ) -> str:
-    """Train until `finished`, `interrupted` or hopelessly diverged; the word returned says which."""
+    """Train until the `share` of the run that is done is 1, `interrupted` or hopelessly diverged.
+
+    The word returned says which: `finished`, `interrupted` or `diverged`.
+    """
     while True:
-        ended = "finished" if finished(state) else "interrupted" if interrupted(state) else None
+        done = share(state)
+        ended = "finished" if done >= 1 else "interrupted" if interrupted(state) else None
         if ended is None:
+            state.set_rates(recipe, done)
             train_step(recipe, state, source, engine, seed)
             finite = recorder.after_step(state)
         else:
@@ -58,7 +63,6 @@ def run_loop(
             rollbacks, rate_scale = state.rollbacks + 1, state.rate_scale / 2
             recorder.roll_back(state)
             state.rollbacks, state.rate_scale = rollbacks, rate_scale
-            state.scale_rates(recipe)
         elif ended is not None:
             return ended
 

@@ -127,7 +127,6 @@ def resume(
     _check_shares(trained, engine)
     state = State.fresh(trained, info["seed"], engine.device, len(_attribute_names(trained, medium)))
     restore(state, record, tensors)
-    state.scale_rates(trained)
     if budget.finished(state) and (not old.log or old.log[-1].get("event") == "stop"):
         raise UserError(f"{old.path} is finished ({state.images:,} images): say --images, more than that, to go on.")
     if engine.is_main:
@@ -158,10 +157,18 @@ def _go_on(
         _threads_for(recipe),
     ):
 
-        def agreed(state: State, flag: bool) -> bool:
-            if engine.world == 1:
-                return flag
-            return state.images // recipe.schedule.batch % STEPS_BETWEEN_VOTES == 0 and engine.any(flag)
+        def votes(state: State) -> bool:
+            return engine.world == 1 or state.images // recipe.schedule.batch % STEPS_BETWEEN_VOTES == 0
+
+        done = budget.share(state)
+
+        def share(state: State) -> float:
+            nonlocal done  # every process has a clock of its own, and all must set the same rates
+            if budget.seconds is None:
+                done = budget.share(state)
+            elif votes(state):
+                done = engine.mean(budget.share(state))
+            return done
 
         facts = _model_facts(recipe, medium)
         recorder = Recorder(run, recipe, state, medium, engine, seed, budget, terminal, facts)
@@ -181,8 +188,8 @@ def _go_on(
             engine,
             recorder,
             seed,
-            finished=lambda s: budget.finished(s) if budget.seconds is None else agreed(s, budget.finished(s)),
-            interrupted=lambda s: agreed(s, asked_to_stop.is_set()),
+            share=share,
+            interrupted=lambda s: votes(s) and engine.any(asked_to_stop.is_set()),
         )
         recorder.stop(state, ended)
         engine.wait()  # in every process the run is whole when this returns

@@ -105,11 +105,12 @@ class State:
         device = next(self.generator.parameters()).device
         self.sums = {name: value.to(device) for name, value in _under(named, "sum.").items()}
 
-    def scale_rates(self, recipe: Recipe) -> None:
-        """Set the optimisers' rates to the recipe's, times `rate_scale`."""
+    def set_rates(self, recipe: Recipe, share: float) -> None:
+        """Set the optimisers' rates to the recipe's when `share` of the run is behind it, times `rate_scale`."""
+        factor = recipe.schedule.rate(share) * self.rate_scale
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = getattr(recipe.optimizer, name).lr * self.rate_scale
+                group["lr"] = getattr(recipe.optimizer, name).lr * factor
 
 
 def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Optimizer:

@@ -13,6 +13,7 @@ from limner.objectives.conditioning import attribute_loss, projection, with_maps
 from limner.objectives.penalties import clip_weights_, gradient_penalty, zero_centred_penalty
 from limner.objectives.variational import kl_divergence, reconstruction_error, reparameterise
 from limner.recipe import Adversarial, Classifier, Concatenation, Elbo, Projection, Recipe, Wasserstein
+from limner.training.augment import augment
 from limner.training.engine import Engine
 from limner.training.health import overlap
 from limner.training.state import State
@@ -32,14 +33,16 @@ def adversarial_step(
 
     def judge(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's logits, B, and its loss on the attributes (0 where it does not name them)."""
+        x_BCHW = augment(x_BCHW, recipe.augment, recipe.data.range)
         if isinstance(recipe.conditioning, Concatenation):
             x_BCHW = with_maps(x_BCHW, y_BA)
         outputs_BO = discriminator(x_BCHW).float()
-        if isinstance(recipe.conditioning, Classifier):
-            return outputs_BO[:, 0], recipe.conditioning.weight * attribute_loss(outputs_BO[:, 1:], y_BA)
+        logits_B, named = outputs_BO[:, 0], outputs_BO.new_zeros(())
         if isinstance(recipe.conditioning, Projection):
-            return projection(outputs_BO, y_BA), outputs_BO.new_zeros(())
-        return outputs_BO[:, 0], outputs_BO.new_zeros(())
+            logits_B = projection(outputs_BO, y_BA)
+        if isinstance(recipe.conditioning, Classifier | Projection) and recipe.conditioning.weight:
+            named = recipe.conditioning.weight * attribute_loss(outputs_BO[:, 1:], y_BA)
+        return logits_B, named
 
     # The generated pictures are asked for the attributes of the real ones: the data's own joint distribution.
     with engine.autocast(), torch.set_grad_enabled(generator_learns):
@@ -51,9 +54,11 @@ def adversarial_step(
         (real_B, attributes_real), (fake_B, attributes_fake) = judge(x_BCHW), judge(generated_BCHW)
         loss = objective.discriminator(real_B, fake_B)
         measured = {"loss/discriminator": loss}
-        if isinstance(recipe.conditioning, Classifier):
+        if isinstance(recipe.conditioning, Classifier | Projection) and recipe.conditioning.weight:
             measured |= {"attributes/real": attributes_real, "attributes/fake": attributes_fake}
-            loss = loss + attributes_real + attributes_fake
+            loss = loss + attributes_real
+        if isinstance(recipe.conditioning, Classifier):
+            loss = loss + attributes_fake
         penalties = {}
         if strength * settings.gradient_penalty:
             epsilon_B = torch.rand(len(x_BCHW), device=engine.device)
@@ -77,7 +82,9 @@ def adversarial_step(
             paired_B = judge(x_BCHW.detach())[0] if objective.paired else real_B.detach()
             loss = objective.generator(paired_B, judged_B)
         measured["loss/generator"] = loss
-        measured["gradient/generator"] = descend(loss + attributes, state, ["generator"], engine)
+        if isinstance(recipe.conditioning, Classifier):
+            loss = loss + attributes
+        measured["gradient/generator"] = descend(loss, state, ["generator"], engine)
         discriminator.requires_grad_(True)
 
     with torch.no_grad():

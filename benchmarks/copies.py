@@ -1,0 +1,96 @@
+"""Does the share of memorised pictures find copies? Real training pictures in the place of generated ones, and spoilt.
+
+Plain copies, mirrored ones and noisy ones must be flagged, and held-out pictures of other people must not: half of the
+people of the held-out split against the other half. Copies among held-out pictures must show by their number.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from limner.data.packed import PackedFaces
+from limner.evaluation.evaluate import set_up
+from limner.evaluation.fakes import shrink
+from limner.evaluation.memorisation import memorisation
+from limner.randomness import stream
+from limner.training.engine import machine_facts
+
+COPIES = 1000
+NOISE = (4, 16)  # standard deviation, of 255
+SHARES = (0.1, 0.3)
+
+
+def noisy(images_NHWC: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
+    noise = stream(0, "noise").normal(0, strength, images_NHWC.shape)
+    return np.rint(images_NHWC + noise).clip(0, 255).astype(np.uint8)
+
+
+def measure(faces: PackedFaces) -> list[dict[str, Any]]:
+    """The share for each set of pictures, in features and in shrunk pixels."""
+    setup = set_up(faces)
+    look = setup.extractor.features
+    train, heldout = faces.rows("train"), faces.rows("heldout")
+    pixels_MP, pixels_RP = setup.pixels
+    with (faces.path / "index.csv").open(encoding="utf-8") as file:
+        people = np.array([line["identity"] for line in csv.DictReader(file)])[heldout]
+    half = np.isin(people, stream(0, "people").permutation(np.unique(people))[::2])
+    copied = np.sort(stream(0, "copies").permutation(len(train))[:COPIES])
+    originals_NHWC = faces.images_NHWC[train[copied]]
+    mirrored_NHWC = originals_NHWC[:, :, ::-1]
+    mirrored_ND = look(np.ascontiguousarray(mirrored_NHWC))
+    found: list[dict[str, Any]] = []
+
+    def say(what: str, space: str, fakes: Any, train_MD: Any, heldout_RD: Any) -> None:
+        of = memorisation(fakes, train_MD, heldout_RD)
+        found.append(
+            {
+                "pictures": what,
+                "space": space,
+                "share": of.closer_to_train,
+                "median_ratio": of.median_ratio,
+                "heldout_ratio": of.heldout_ratio,
+            }
+        )
+        print(f"{what:48s} {space:7s} share {of.closer_to_train:.3f}, ratio {of.median_ratio:.3f}", flush=True)
+
+    for space, train_MD, heldout_RD in (
+        (setup.extractor.name, setup.reference.train_MD, setup.reference.real_ND),
+        ("pixels", pixels_MP, pixels_RP),
+    ):
+        one, other = heldout_RD[half], heldout_RD[~half]
+        seen = look if space != "pixels" else shrink
+        mirrored = mirrored_ND if space != "pixels" else shrink(mirrored_NHWC)
+        say("held-out people", space, one, train_MD, other)
+        say("the other held-out people", space, other, train_MD, one)
+        say("copies", space, train_MD[copied], train_MD, heldout_RD)
+        say("mirrored copies", space, mirrored, train_MD, heldout_RD)
+        for strength in NOISE:
+            say(f"copies with noise of {strength}/255", space, seen(noisy(originals_NHWC, strength)), train_MD, heldout_RD)
+        for share in SHARES:
+            mixed = one.copy()
+            mixed[: int(share * len(one))] = mirrored[: int(share * len(one))]
+            say(f"{share:.0%} mirrored copies among held-out people", space, mixed, train_MD, other)
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="prepared CelebA with held-out pictures")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "copies.json")
+    arguments = parser.parse_args()
+
+    pictures = PackedFaces.open(arguments.data)
+    result = {
+        "training": len(pictures.rows("train")),
+        "heldout": len(pictures.rows("heldout")),
+        "content_hash": pictures.info.content_hash,
+        "machine": machine_facts(torch.device("cpu")),
+        "results": measure(pictures),
+    }
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,97 @@
+"""What is each part of `modern-cpu` worth? Train it with one part changed at a time, for the same minutes, and measure.
+
+Every row is a recipe and its `--set` overrides: `limner train` and `limner evaluate` with the same words give it again.
+Results go to results/modern.json as they come, the tables between the markers of docs/modern.md are made of all of them.
+A run that is already in `--runs` is not trained again.
+"""
+
+import argparse
+import json
+import shlex
+import statistics
+from pathlib import Path
+from typing import Any
+
+from limner.data.packed import PackedFaces
+from limner.evaluation.evaluate import evaluate
+from limner.run import Run
+from limner.training.session import train
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "modern.md"
+RESULTS = ROOT / "benchmarks" / "results" / "modern.json"
+BEGIN, END = "<!-- rows: python benchmarks/modern.py -->", "<!-- end of rows -->"
+QUIET = ["record.evaluate_images=0"]  # measuring as it goes would take minutes from the training
+ROWS: dict[str, tuple[str, list[str]]] = {
+    "modern-cpu": ("modern-cpu", []),
+}
+
+
+def measure(row: str, seed: int, minutes: float, faces: PackedFaces, runs: Path) -> dict[str, Any]:
+    """Train one row, or take the run that is there, and measure it."""
+    recipe, changes = ROWS[row]
+    path = runs / f"{row.replace(' ', '_')}-{minutes:g}-{seed}"
+    run = (
+        Run.open(path)
+        if path.exists()
+        else train(recipe, faces, path, minutes=minutes, overrides=[*changes, *QUIET], seed=seed)
+    )
+    metrics = {result.metric: result.value for result in evaluate(path, faces)}
+    lines, info = run.log, run.info
+    stop = lines[-1]
+    return {
+        "row": row,
+        "command": shlex.join(["limner", "train", recipe, *(word for change in changes for word in ("--set", change))]),
+        "seed": seed,
+        "minutes": minutes,
+        "images": stop["images"],
+        "seconds": stop["seconds"],
+        "threads": info["machine"]["threads"],
+        "processor": info["machine"]["device_name"],
+        "data": {key: info["data"][key] for key in ("name", "train", "crop", "content_hash")},
+        "metrics": metrics,
+        "started": info["started"],
+    }
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """A line for each row and length, with the spread over seeds where there are several."""
+    lines = ["| row | minutes | threads | images | seeds | `fd_lite0` |", "|---|---|---|---|---|---|"]
+    keys = dict.fromkeys((one["row"], one["minutes"], one["threads"]) for one in results)
+    for row, minutes, threads in keys:
+        same = [one for one in results if (one["row"], one["minutes"], one["threads"]) == (row, minutes, threads)]
+        values = [one["metrics"]["fd_lite0"] for one in same]
+        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        images = statistics.mean(one["images"] for one in same)
+        lines.append(
+            f"| `{row}` | {minutes:g} | {threads} | {images:,.0f} | {len(same)} | {statistics.mean(values):.1f}{spread} |"
+        )
+    return "\n".join(lines)
+
+
+def write_page(results: list[dict[str, Any]]) -> None:
+    """Put the table between the page's markers."""
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--data", type=Path, required=True, help="prepared pictures, 64 pixels wide")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    arguments = parser.parse_args()
+
+    faces = PackedFaces.open(arguments.data)
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    for row in arguments.rows or ROWS:
+        for seed in arguments.seeds:
+            one = measure(row, seed, arguments.minutes, faces, arguments.runs)
+            known[f"{row}/{arguments.minutes:g}/{seed}"] = one
+            RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            write_page(list(known.values()))
+            print(table([one]).splitlines()[-1], flush=True)

@@ -1,0 +1,128 @@
+"""Our own networks: DCGAN's convolutions without norm in the discriminator, residual blocks between them if wanted.
+
+Every doubling and halving of the side is one 4x4 convolution of stride 2, as in Radford et al. (2016): of all ways to
+change the side it moves the least memory for what it computes. Between two of them lie `depth` residual blocks whose
+last convolution starts at zero, without norm, as in R3GAN (Huang et al. 2024). The discriminator ends in a minibatch
+standard deviation (Karras et al. 2018) and one linear layer. Weights start as He et al. (2015) have it. What each part
+is worth: docs/modern.md. Shapes: B batch, Z latent, C channels, H and W the picture's sides, O outputs.
+"""
+
+from collections.abc import Sequence
+from math import log2
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from limner.networks.layers import Conv2d, ConvTranspose2d, MinibatchStandardDeviation, PixelNorm
+from limner.networks.settings import NetworkSettings
+
+SLOPE = 0.2
+
+
+class _Settings(NetworkSettings):
+    """`width`: channels at half the picture's side, twice as many at each halving, at most `max_width`.
+
+    `depth`: residual blocks at each side from 4x4 to half the picture's.
+    """
+
+    network: Literal["modern"]
+    width: int = Field(ge=4, le=1024)
+    max_width: int = Field(default=512, ge=4, le=4096)
+    depth: int = Field(default=0, ge=0, le=8)
+
+
+class ModernGeneratorSettings(_Settings):
+    """`norm`: what follows each convolution of stride 2."""
+
+    norm: Literal["batch", "pixel", "none"] = "batch"
+
+
+class ModernDiscriminatorSettings(_Settings):
+    """`stddev_group`: pictures over which the minibatch standard deviation is taken, 0: none."""
+
+    stddev_group: int = Field(default=4, ge=0)
+
+
+class ModernGenerator(nn.Module):
+    """A linear layer to 4x4, then doublings with norm and LeakyReLU, residual blocks, tanh."""
+
+    def __init__(self, settings: ModernGeneratorSettings, size: int, latent: int) -> None:
+        super().__init__()
+        widths = _widths(settings, size)
+        layers: list[nn.Module] = [nn.Unflatten(1, (widths[0], 4, 4))]
+        for width, wider in zip(widths, [None, *widths], strict=False):
+            if wider is not None:
+                layers.append(ConvTranspose2d(wider, width, 4, 2, 1))
+            layers += [*_norm(settings.norm, width), nn.LeakyReLU(SLOPE, inplace=True)]
+            layers += [Residual(width) for _ in range(settings.depth)]
+        self.linear = nn.Linear(latent, widths[0] * 4 * 4)
+        self.main = nn.Sequential(*layers, ConvTranspose2d(widths[-1], 3, 4, 2, 1), nn.Tanh())
+        _init(self)
+
+    def forward(self, z_BZ: Tensor) -> Tensor:
+        """B x Z -> B x 3 x H x W in [-1, 1]."""
+        return self.main(self.linear(z_BZ))  # type: ignore[no-any-return]
+
+
+class ModernDiscriminator(nn.Module):
+    """Halvings with LeakyReLU and residual blocks to 4x4, a minibatch standard deviation, a linear layer."""
+
+    def __init__(self, settings: ModernDiscriminatorSettings, size: int, channels: int = 3, outputs: int = 1) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in reversed(_widths(settings, size)):
+            layers += [Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(SLOPE, inplace=True)]
+            layers += [Residual(width) for _ in range(settings.depth)]
+            channels = width
+        if settings.stddev_group:
+            layers.append(MinibatchStandardDeviation(settings.stddev_group))
+            channels += 1
+        self.main = nn.Sequential(*layers, nn.Flatten())
+        self.linear = nn.Linear(channels * 4 * 4, outputs)
+        _init(self)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B x C x H x W -> B x O."""
+        return self.linear(self.main(x_BCHW))  # type: ignore[no-any-return]
+
+
+class Residual(nn.Module):
+    """x + two 3x3 convolutions of x with LeakyReLU between and after; starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.last = Conv2d(width, width, 3, 1, 1), Conv2d(width, width, 3, 1, 1)
+        self.activation = nn.LeakyReLU(SLOPE, inplace=True)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B x C x H x W -> the same shape."""
+        return x_BCHW + self.last(self.activation(self.first(x_BCHW)))  # type: ignore[no-any-return]
+
+
+def _widths(settings: _Settings, size: int) -> Sequence[int]:
+    """Channels at 4x4, 8x8 and so on up to half of `size`."""
+    sides = int(log2(size // 4))
+    return [min(settings.width * 2 ** (sides - 1 - step), settings.max_width) for step in range(sides)]
+
+
+def _norm(norm: str, width: int) -> list[nn.Module]:
+    return {"batch": [nn.BatchNorm2d(width)], "pixel": [PixelNorm()], "none": []}[norm]
+
+
+def _init(network: nn.Module) -> None:
+    """He et al. (2015) for all weights, zero for biases and for the last convolution of every residual block."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            # A transposed convolution of stride 2 has a quarter of its taps at any one place; its fan-out is the
+            # fan-in of the others.
+            transposed = isinstance(module, nn.ConvTranspose2d)
+            nn.init.kaiming_normal_(module.weight, SLOPE, mode="fan_in")
+            if transposed:
+                fan_in = module.in_channels * 16 / 4
+                nn.init.normal_(module.weight, 0.0, (2 / (1 + SLOPE**2) / fan_in) ** 0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, Residual):
+            nn.init.zeros_(module.last.weight)

@@ -1,0 +1,54 @@
+"""Random changes of colour and place that the discriminator sees in place of the pictures themselves.
+
+With few pictures the discriminator would soon know each by heart. It is shown real and generated pictures changed by
+chance in the same ways, and the generator learns through the changes, so that they never reach what it draws: the
+differentiable augmentation of Zhao et al. (2020). Shapes: B batch, C channels, H and W the picture's sides.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from limner.pixels import SHIFT_AND_SCALE
+from limner.recipe import Augment
+
+
+def augment(x_BCHW: Tensor, settings: Augment, pixel_range: str) -> Tensor:
+    """B x C x H x W in `pixel_range` -> the same shape, each picture changed by its own chance.
+
+    Chance comes from torch's global generator of the device. Differentiable twice, by the pictures.
+    """
+    if not (settings.colour or settings.shift):
+        return x_BCHW
+    shift, scale = SHIFT_AND_SCALE[pixel_range]
+    half = 127.5 / scale  # of the range; mid-grey lies so far above its lower end
+    x_BCHW = (x_BCHW + (shift - half)) / half  # [-1, 1] with mid-grey at 0
+    if settings.colour:
+        x_BCHW = recolour(x_BCHW, settings.colour)
+    if settings.shift:
+        x_BCHW = move(x_BCHW, settings.shift)
+    return x_BCHW * half - (shift - half)
+
+
+def recolour(x_BCHW: Tensor, strength: float) -> Tensor:
+    """Change brightness by up to `strength` / 2, saturation by a factor of 1 -+ `strength`, contrast 1 -+ half of it.
+
+    At 1 these are the colours of Zhao et al. (2020); but contrast is about mid-grey, 0, and not each picture's mean.
+    """
+    u_3B111 = (torch.rand(3, len(x_BCHW), 1, 1, 1, device=x_BCHW.device) - 0.5) * strength
+    brightness, saturation, contrast = u_3B111[0], 1 + 2 * u_3B111[1], 1 + u_3B111[2]
+    grey_B1HW = x_BCHW.mean(1, keepdim=True)
+    return contrast * saturation * x_BCHW + (contrast * (1 - saturation) * grey_B1HW + brightness)
+
+
+def move(x_BCHW: Tensor, share: float) -> Tensor:
+    """Move each picture by up to `share` of its sides, by whole pixels; what is uncovered is mid-grey, 0."""
+    B, C, H, W = x_BCHW.shape
+    far_y, far_x = round(share * H), round(share * W)
+    padded_BHWC = F.pad(x_BCHW.permute(0, 2, 3, 1), (0, 0, far_x, far_x, far_y, far_y))
+    top_B11 = torch.randint(2 * far_y + 1, (B, 1, 1), device=x_BCHW.device)
+    left_B11 = torch.randint(2 * far_x + 1, (B, 1, 1), device=x_BCHW.device)
+    rows_H1, columns_W = torch.arange(H, device=x_BCHW.device)[:, None], torch.arange(W, device=x_BCHW.device)
+    places_BHW = (top_B11 + rows_H1) * (W + 2 * far_x) + left_B11 + columns_W
+    index_BPC = places_BHW.reshape(B, -1, 1).expand(-1, -1, C)
+    return padded_BHWC.reshape(B, -1, C).gather(1, index_BPC).view(B, H, W, C).permute(0, 3, 1, 2)

@@ -1,0 +1,79 @@
+"""Augmentation: every picture changed by its own chance, in ways a plain formula gives again, and differentiable twice."""
+
+import numpy as np
+import pytest
+import torch
+
+from limner.pixels import from_pixels, to_pixels
+from limner.recipe import Augment
+from limner.training.augment import augment, move, recolour
+
+
+@pytest.fixture
+def x_BCHW() -> torch.Tensor:
+    pixels = np.random.default_rng(3).integers(0, 256, (16, 8, 8, 3), np.uint8)
+    return from_pixels(torch.from_numpy(pixels), "signed")
+
+
+def test_nothing_asked_for_is_nothing_done(x_BCHW: torch.Tensor) -> None:
+    assert augment(x_BCHW, Augment(), "signed") is x_BCHW
+
+
+def test_move_shifts_every_picture_by_whole_pixels_and_uncovers_grey(x_BCHW: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    moved = move(x_BCHW, 0.25).numpy()
+    offsets = set()
+    for picture, found in zip(x_BCHW.numpy(), moved, strict=True):
+        padded = np.pad(picture, ((0, 0), (2, 2), (2, 2)))
+        fitting = [
+            (top, left)
+            for top in range(5)
+            for left in range(5)
+            if np.array_equal(padded[:, top : top + 8, left : left + 8], found)
+        ]
+        assert len(fitting) == 1
+        offsets.add(fitting[0])
+    assert len(offsets) > 5
+    assert {top for top, _ in offsets} == {left for _, left in offsets} == set(range(5))
+
+
+def test_recolour_is_the_plain_formula_one_picture_at_a_time(x_BCHW: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    changed = recolour(x_BCHW, 0.8)
+    torch.manual_seed(0)
+    brightness, saturation, contrast = torch.rand(3, 16).numpy() - 0.5
+    for k, picture in enumerate(x_BCHW.numpy()):
+        grey = picture.mean(0)
+        expected = grey + (picture - grey) * (1 + 2 * 0.8 * saturation[k])
+        expected = expected * (1 + 0.8 * contrast[k]) + 0.8 * brightness[k]
+        np.testing.assert_allclose(changed[k].numpy(), expected, rtol=0, atol=2e-6)
+
+
+def test_colours_hold_their_strength(x_BCHW: torch.Tensor) -> None:
+    grey = torch.zeros(4096, 3, 1, 1)
+    brightness = recolour(grey, 0.6)[:, 0, 0, 0]  # contrast and saturation leave mid-grey alone
+    assert 0.28 < brightness.max() <= 0.3
+    assert -0.3 <= brightness.min() < -0.28
+
+
+@pytest.mark.parametrize("pixel_range", ["unit", "byte"])
+def test_the_pixel_range_makes_no_difference(x_BCHW: torch.Tensor, pixel_range: str) -> None:
+    settings = Augment(colour=0.5, shift=0.25)
+    pixels = torch.from_numpy(to_pixels(x_BCHW, "signed"))
+    torch.manual_seed(5)
+    signed = augment(x_BCHW, settings, "signed").clamp(-1, 1)
+    torch.manual_seed(5)
+    other = augment(from_pixels(pixels, pixel_range), settings, pixel_range)
+    # Rounding may fall to either side.
+    assert np.abs(to_pixels(signed, "signed").astype(int) - to_pixels(other, pixel_range)).max() <= 1
+
+
+def test_it_can_be_differentiated_twice() -> None:
+    x_BCHW = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+
+    def changed(x_BCHW: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        return augment(x_BCHW, Augment(colour=0.5, shift=0.25), "signed").pow(3)
+
+    assert torch.autograd.gradcheck(changed, x_BCHW)
+    assert torch.autograd.gradgradcheck(changed, x_BCHW)
