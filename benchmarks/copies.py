@@ -71,7 +71,13 @@ def measure(faces: PackedFaces) -> list[dict[str, Any]]:
         say("copies", space, train_MD[copied], train_MD, heldout_RD)
         say("mirrored copies", space, mirrored, train_MD, heldout_RD)
         for strength in NOISE:
-            say(f"copies with noise of {strength}/255", space, seen(noisy(originals_NHWC, strength)), train_MD, heldout_RD)
+            say(
+                f"copies with noise of {strength}/255",
+                space,
+                seen(noisy(originals_NHWC, strength)),
+                train_MD,
+                heldout_RD,
+            )
         for share in SHARES:
             mixed = one.copy()
             mixed[: int(share * len(one))] = mirrored[: int(share * len(one))]

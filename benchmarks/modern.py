@@ -1,8 +1,8 @@
 """What is each part of `modern-cpu` worth? Train it with one part changed at a time, for the same minutes, and measure.
 
-Every row is a recipe and its `--set` overrides: `limner train` and `limner evaluate` with the same words give it again.
-Results go to results/modern.json as they come, the tables between the markers of docs/modern.md are made of all of them.
-A run that is already in `--runs` is not trained again.
+Every row is a recipe and its `--set` overrides: `limner train` and `limner evaluate` with the same words give it
+again. Results go to results/modern.json as they come, and the table of docs/modern.md is made of all of them. A run
+that is already in `--runs` is not trained again.
 """
 
 import argparse
@@ -22,15 +22,30 @@ PAGE = ROOT / "docs" / "modern.md"
 RESULTS = ROOT / "benchmarks" / "results" / "modern.json"
 BEGIN, END = "<!-- rows: python benchmarks/modern.py -->", "<!-- end of rows -->"
 QUIET = ["record.evaluate_images=0"]  # measuring as it goes would take minutes from the training
+
+
+def rates(value: str) -> list[str]:
+    return [f"optimizer.{player}.lr={value}" for player in ("generator", "discriminator")]
+
+
+PLAIN = [f"optimizer.{player}.equalised=false" for player in ("generator", "discriminator")]
+WIDER = [f"{player}.{of}" for player in ("generator", "discriminator") for of in ("width=64", "max_width=192")]
 ROWS: dict[str, tuple[str, list[str]]] = {
     "modern-cpu": ("modern-cpu", []),
+    "rates 0.005": ("modern-cpu", rates("0.005")),
+    "rates 0.02": ("modern-cpu", rates("0.02")),
+    "rates 0.04": ("modern-cpu", rates("0.04")),
+    "rates 8e-4, not equalised": ("modern-cpu", [*PLAIN, *rates("8e-4")]),
+    "rates 8e-4, not equalised, width 64": ("modern-cpu", [*PLAIN, *rates("8e-4"), *WIDER]),
+    "rates 4e-4, not equalised": ("modern-cpu", [*PLAIN, *rates("4e-4")]),
+    "rates 4e-4, not equalised, batch 64": ("modern-cpu", [*PLAIN, *rates("4e-4"), "schedule.batch=64"]),
 }
 
 
 def measure(row: str, seed: int, minutes: float, faces: PackedFaces, runs: Path) -> dict[str, Any]:
     """Train one row, or take the run that is there, and measure it."""
     recipe, changes = ROWS[row]
-    path = runs / f"{row.replace(' ', '_')}-{minutes:g}-{seed}"
+    path = runs / f"{row}-{minutes:g}-{seed}".replace(" ", "_")
     run = (
         Run.open(path)
         if path.exists()
@@ -63,9 +78,8 @@ def table(results: list[dict[str, Any]]) -> str:
         values = [one["metrics"]["fd_lite0"] for one in same]
         spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
         images = statistics.mean(one["images"] for one in same)
-        lines.append(
-            f"| `{row}` | {minutes:g} | {threads} | {images:,.0f} | {len(same)} | {statistics.mean(values):.1f}{spread} |"
-        )
+        distance = f"{statistics.mean(values):.1f}{spread}"
+        lines.append(f"| {row} | {minutes:g} | {threads} | {images:,.0f} | {len(same)} | {distance} |")
     return "\n".join(lines)
 
 
@@ -79,7 +93,7 @@ def write_page(results: list[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {'; '.join(ROWS)}")
     parser.add_argument("--data", type=Path, required=True, help="prepared pictures, 64 pixels wide")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=8.0)

@@ -72,10 +72,15 @@ class Latent(Table):
 
 
 class Adam(Table):
-    """Adam of Kingma and Ba (2015); `lr` is the step per update."""
+    """Adam of Kingma and Ba (2015); `lr` is the step per update.
+
+    `equalised`: of the weights of convolutions and linear layers it is the step relative to the size that He et al.
+    (2015) give them, so that all layers learn at one pace (Karras et al. 2018).
+    """
 
     name: Literal["adam"]
     lr: float = Field(gt=0)
+    equalised: bool = False
     beta1: float = Field(default=0.5, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
 

@@ -56,7 +56,14 @@ def check_reference_fits(recipe: Recipe) -> None:
             getattr(recipe.conditioning, "method", "none"),
             ["none", "concatenation", "classifier"],
         ),
+        ("augment.colour", recipe.augment.colour, [0]),
+        ("augment.shift", recipe.augment.shift, [0]),
         *((f"optimizer.{name}.name", settings.name, ["adam"]) for name, settings in recipe.optimizer if settings),
+        *(
+            (f"optimizer.{name}.equalised", getattr(settings, "equalised", False), [False])
+            for name, settings in recipe.optimizer
+            if settings
+        ),
     ]
     for key, value, values in known:
         if value not in values:

@@ -50,7 +50,9 @@ DISCRIMINATOR_SETTINGS: dict[str, NetworkSettings] = {
     "sngan": sngan.SnganDiscriminatorSettings(network="sngan-pixelnorm", width=4),
     "sngan, groups of 2": sngan.SnganDiscriminatorSettings(network="sngan-pixelnorm", width=4, stddev_group=2),
     "modern": modern.ModernDiscriminatorSettings(network="modern", width=8, stddev_group=2),
-    "modern, deep": modern.ModernDiscriminatorSettings(network="modern", width=8, max_width=16, depth=1, stddev_group=0),
+    "modern, deep": modern.ModernDiscriminatorSettings(
+        network="modern", width=8, max_width=16, depth=1, stddev_group=0
+    ),
     "painter": painter.PainterDiscriminatorSettings(network="painter", width=8),
 }
 SIZES = [32, 64, 128]

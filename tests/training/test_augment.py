@@ -1,4 +1,4 @@
-"""Augmentation: every picture changed by its own chance, in ways a plain formula gives again, and differentiable twice."""
+"""Augmentation: every picture is changed by its own chance, as plain formulas have it, and differentiable twice."""
 
 import numpy as np
 import pytest

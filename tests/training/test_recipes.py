@@ -24,6 +24,7 @@ SMALLER = {  # where a network has no width to shrink, its pictures are smaller 
     "discriminator.width": 4,
     "encoder.width": 4,
     "schedule.batch": 2,
+    "discriminator.stddev_group": 2,
     "schedule.decay": 0,  # or the run that ends early would slow down earlier
     "record.log_images": 4,
     "record.checkpoint_images": 10,  # so that the stop lies at none

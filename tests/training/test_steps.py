@@ -187,3 +187,22 @@ def test_the_attributes_of_real_pictures_alone_are_learnt_beside_a_projection(
     gradients = torch.autograd.grad(loss, [*G.parameters()])
     norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
     assert measured(state, "gradient/generator") == pytest.approx(norm.item(), rel=1e-2)
+
+
+def test_equalised_rates_are_shares_of_each_weights_own_size(faces32: PackedFaces, small: Sequence[str]) -> None:
+    """Adam's first step is the rate itself, up or down."""
+    equalised = [
+        f"optimizer.{player}.{of}" for player in ("generator", "discriminator") for of in ("lr=0.01", "equalised=true")
+    ]
+    recipe = load_recipe("dcgan32", [*small, *equalised])
+    state, batches = begin(faces32, recipe)
+    before = {name: deepcopy(state.networks[name]) for name in state.optimizers}
+    assert state.rates == {"generator": 0.01, "discriminator": 0.01}
+    train_step(recipe, state, batches, ENGINE, 0)
+    for name, network in before.items():
+        for key, old in network.named_parameters():
+            step = (state.networks[name].get_parameter(key) - old).abs().max().item()
+            # A transposed convolution of stride 2 has a quarter of its 16 taps at any one place.
+            fan_in = old.shape[0] * 4 if name == "generator" and old.ndim == 4 else old[0].numel()
+            expected = 0.01 * ((2 / 1.04 / fan_in) ** 0.5 if old.ndim > 1 else 1)
+            assert step == pytest.approx(expected, rel=1e-2), (name, key)

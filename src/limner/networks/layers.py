@@ -177,6 +177,21 @@ def init_normal(network: nn.Module, std: float) -> None:
             nn.init.normal_(module.weight, 1.0, std)
 
 
+def he_std(layer: nn.Module) -> float | None:
+    """The standard deviation that He et al. (2015) give a layer's weights; `None` for a layer of another kind.
+
+    For activations of one size throughout, with LeakyReLU(0.2). Of a transposed convolution's taps only some fall
+    on any one place.
+    """
+    gain = (2 / (1 + 0.2**2)) ** 0.5
+    if isinstance(layer, nn.ConvTranspose2d):
+        taps = layer.kernel_size[0] * layer.kernel_size[1] / (layer.stride[0] * layer.stride[1])
+        return float(gain / (layer.in_channels * taps) ** 0.5)
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        return float(gain / layer.weight[0].numel() ** 0.5)
+    return None
+
+
 def _as_product(layer: nn.Conv2d | nn.ConvTranspose2d, x_BCHW: Tensor) -> bool:
     channels = layer.in_channels * layer.out_channels
     few_places = x_BCHW.shape[2] * x_BCHW.shape[3] <= FEW_PLACES

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from limner.networks.layers import Conv2d, ConvTranspose2d, MinibatchStandardDeviation, PixelNorm
+from limner.networks.layers import Conv2d, ConvTranspose2d, MinibatchStandardDeviation, PixelNorm, he_std
 from limner.networks.settings import NetworkSettings
 
 SLOPE = 0.2
@@ -107,22 +107,17 @@ def _widths(settings: _Settings, size: int) -> Sequence[int]:
 
 
 def _norm(norm: str, width: int) -> list[nn.Module]:
-    return {"batch": [nn.BatchNorm2d(width)], "pixel": [PixelNorm()], "none": []}[norm]
+    if norm == "none":
+        return []
+    return [nn.BatchNorm2d(width) if norm == "batch" else PixelNorm()]
 
 
 def _init(network: nn.Module) -> None:
     """He et al. (2015) for all weights, zero for biases and for the last convolution of every residual block."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            # A transposed convolution of stride 2 has a quarter of its taps at any one place; its fan-out is the
-            # fan-in of the others.
-            transposed = isinstance(module, nn.ConvTranspose2d)
-            nn.init.kaiming_normal_(module.weight, SLOPE, mode="fan_in")
-            if transposed:
-                fan_in = module.in_channels * 16 / 4
-                nn.init.normal_(module.weight, 0.0, (2 / (1 + SLOPE**2) / fan_in) ** 0.5)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        if (std := he_std(module)) is not None:
+            nn.init.normal_(module.weight, 0.0, std)  # type: ignore[arg-type]
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     for module in network.modules():
         if isinstance(module, Residual):
             nn.init.zeros_(module.last.weight)

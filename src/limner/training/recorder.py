@@ -158,7 +158,7 @@ class Recorder:
             "images_per_second": round((state.images - images) / max(state.seconds - seconds, 1e-9), 1),
             **means,
             **self.medium.measure(self._samples(state), means),
-            **{f"rate/{name}": rates.param_groups[0]["lr"] for name, rates in state.optimizers.items()},
+            **{f"rate/{name}": rate for name, rate in state.rates.items()},
         }
         line["verdict"] = verdict([*self.lines, line])
         line["remedy"] = REMEDIES[line["verdict"]]

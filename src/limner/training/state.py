@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from limner.errors import UserError
 from limner.files import new_folder, sha256, sweep, write_file
 from limner.networks import build_discriminator, build_encoder, build_generator
+from limner.networks.layers import he_std
 from limner.randomness import torch_seed
 from limner.recipe import Adam, Concatenation, Recipe, Sgd
 
@@ -105,19 +106,38 @@ class State:
         device = next(self.generator.parameters()).device
         self.sums = {name: value.to(device) for name, value in _under(named, "sum.").items()}
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """The optimisers' rates as they are now, of parameters at scale 1."""
+        firsts = {name: optimizer.param_groups[0] for name, optimizer in self.optimizers.items()}
+        return {name: group["lr"] / group["scale"] for name, group in firsts.items()}
+
     def set_rates(self, recipe: Recipe, share: float) -> None:
         """Set the optimisers' rates to the recipe's when `share` of the run is behind it, times `rate_scale`."""
         factor = recipe.schedule.rate(share) * self.rate_scale
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = getattr(recipe.optimizer, name).lr * factor
+                group["lr"] = getattr(recipe.optimizer, name).lr * factor * group["scale"]
 
 
 def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Optimizer:
     """The fused optimiser that `settings` describe; a step with `found_inf` set to 1 changes nothing."""
     if isinstance(settings, Sgd):
-        return torch.optim.SGD(network.parameters(), settings.lr, settings.momentum, fused=True)
-    return torch.optim.Adam(network.parameters(), settings.lr, (settings.beta1, settings.beta2), fused=True)
+        return torch.optim.SGD(_groups(network, settings.lr, False), settings.lr, settings.momentum, fused=True)
+    betas = (settings.beta1, settings.beta2)
+    return torch.optim.Adam(_groups(network, settings.lr, settings.equalised), settings.lr, betas, fused=True)
+
+
+def _groups(network: nn.Module, rate: float, equalised: bool) -> list[dict[str, Any]]:
+    """The parameters by the `scale` that the optimiser's rate has for them."""
+    scales: dict[Tensor, float] = {}
+    if equalised:
+        layers = [(module, std) for module in network.modules() if (std := he_std(module)) is not None]
+        scales = {module.weight: std for module, std in layers}  # type: ignore[misc]
+    groups: dict[float, list[Tensor]] = {}
+    for parameter in network.parameters():
+        groups.setdefault(scales.get(parameter, 1.0), []).append(parameter)
+    return [{"params": parameters, "scale": scale, "lr": rate * scale} for scale, parameters in groups.items()]
 
 
 def save_checkpoint(folder: Path, state: State, keep: int, **facts: Any) -> Path:
