@@ -40,8 +40,10 @@ def measure(faces: PackedFaces) -> list[dict[str, Any]]:
     with (faces.path / "index.csv").open(encoding="utf-8") as file:
         people = np.array([line["identity"] for line in csv.DictReader(file)])[heldout]
     half = np.isin(people, stream(0, "people").permutation(np.unique(people))[::2])
-    copied = np.sort(stream(0, "copies").permutation(len(train))[:COPIES])
-    originals_NHWC = faces.images_NHWC[train[copied]]
+    # In features an evaluation knows as many training pictures as held-out ones, in pixels all of them.
+    known = setup.reference.train_rows
+    copied = np.sort(stream(0, "copies").permutation(len(known))[:COPIES])
+    originals_NHWC = faces.images_NHWC[known[copied]]
     mirrored_NHWC = originals_NHWC[:, :, ::-1]
     mirrored_ND = look(np.ascontiguousarray(mirrored_NHWC))
     found: list[dict[str, Any]] = []
@@ -59,16 +61,16 @@ def measure(faces: PackedFaces) -> list[dict[str, Any]]:
         )
         print(f"{what:48s} {space:7s} share {of.closer_to_train:.3f}, ratio {of.median_ratio:.3f}", flush=True)
 
-    for space, train_MD, heldout_RD in (
-        (setup.extractor.name, setup.reference.train_MD, setup.reference.real_ND),
-        ("pixels", pixels_MP, pixels_RP),
+    for space, train_MD, heldout_RD, rows in (
+        (setup.extractor.name, setup.reference.train_MD, setup.reference.real_ND, copied),
+        ("pixels", pixels_MP, pixels_RP, np.searchsorted(train, known[copied])),
     ):
         one, other = heldout_RD[half], heldout_RD[~half]
         seen = look if space != "pixels" else shrink
         mirrored = mirrored_ND if space != "pixels" else shrink(mirrored_NHWC)
         say("held-out people", space, one, train_MD, other)
         say("the other held-out people", space, other, train_MD, one)
-        say("copies", space, train_MD[copied], train_MD, heldout_RD)
+        say("copies", space, train_MD[rows], train_MD, heldout_RD)
         say("mirrored copies", space, mirrored, train_MD, heldout_RD)
         for strength in NOISE:
             say(

@@ -17,7 +17,6 @@ from limner.data.packed import PackedFaces
 from limner.data.prepare import prepare
 from limner.errors import UserError
 from limner.evaluation import judge as module
-from limner.evaluation.extractors import load_extractor
 from limner.evaluation.judge import (
     SHIPPED,
     AttributeControl,
@@ -130,7 +129,7 @@ def test_what_it_gives(judge: Judge, coloured: PackedFaces) -> None:
     assert (probabilities_NA.dtype, probabilities_NA.shape) == (np.float32, (5, 4))
     assert (decisions_NA.dtype, decisions_NA.tolist()) == (np.uint8, (probabilities_NA > 0.5).astype(int).tolist())
     # Pictures that were already looked at through the same eyes need no second look.
-    eyes = load_extractor("lite0")
+    eyes = Squares()
     assert judge.has_eyes_of(eyes)
     assert not judge.has_eyes_of(judge)
     np.testing.assert_array_equal(judge.decide_by(eyes.features(images_NHWC)), decisions_NA)
