@@ -37,6 +37,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "rates 0.04": ("modern-cpu", rates("0.04")),
     "rates 8e-4, not equalised": ("modern-cpu", [*PLAIN, *rates("8e-4")]),
     "rates 8e-4, not equalised, width 64": ("modern-cpu", [*PLAIN, *rates("8e-4"), *WIDER]),
+    "modern-attributes": ("modern-attributes", []),
     "rates 4e-4, not equalised": ("modern-cpu", [*PLAIN, *rates("4e-4")]),
     "rates 4e-4, not equalised, batch 64": ("modern-cpu", [*PLAIN, *rates("4e-4"), "schedule.batch=64"]),
 }

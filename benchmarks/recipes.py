@@ -61,7 +61,7 @@ def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
         "minutes": round(stop["seconds"] / 60, 1),
         "threads": info["machine"]["threads"],
         "processor": info["machine"]["device_name"],
-        "data": {key: info["data"][key] for key in ("name", "train", "crop", "content_hash")} if info["data"] else None,
+        "data": {key: info["data"][key] for key in ("name", "train", "crop", "content_hash") if key in info["data"]},
         "command": shlex.join(["limner", "train", name, *(["--minutes", f"{stop['seconds'] / 60:.0f}"])]),
         "verdict": verdict(lines),
         "diversity": last.get("diversity"),

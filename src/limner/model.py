@@ -130,7 +130,7 @@ class Model:
             if with_ or without:
                 raise UserError(
                     f"This model ({self.config.recipe}) was trained without attributes, it cannot draw faces with or "
-                    "without some; recipes that can are cgan and acgan."
+                    "without some; recipes that can are modern-attributes, acgan and cgan."
                 )
             return np.zeros((count, 0), np.uint8)
         asked = read_asked(self.config.attribute_names, with_, without)

@@ -100,7 +100,9 @@ def test_the_command_in_the_header(name: str, faces64: PackedFaces, faces32: Pac
     assert learnt, "the generator learns nothing"
 
     picture = tmp_path / "faces.png"
-    wishes = ["--with", "smiling,male", "--without", "eyeglasses"] if name in ("cgan", "acgan") else []
+    wishes = (
+        ["--with", "smiling,male", "--without", "eyeglasses"] if name in ("cgan", "acgan", "modern-attributes") else []
+    )
     run("sample", alone, "--out", str(picture), "--count", "4", "--quiet", *wishes)
     with Image.open(picture) as opened:
         assert min(opened.size) >= 64
