@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from distortions import noisy
 
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import set_up
@@ -24,11 +24,6 @@ from limner.training.engine import machine_facts
 COPIES = 1000
 NOISE = (4, 16)  # standard deviation, of 255
 SHARES = (0.1, 0.3)
-
-
-def noisy(images_NHWC: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
-    noise = stream(0, "noise").normal(0, strength, images_NHWC.shape)
-    return np.rint(images_NHWC + noise).clip(0, 255).astype(np.uint8)
 
 
 def measure(faces: PackedFaces) -> list[dict[str, Any]]:

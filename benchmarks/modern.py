@@ -12,15 +12,15 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from page import DOCS, put_rows
+
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import evaluate
 from limner.run import Run
 from limner.training.session import train
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "modern.md"
-RESULTS = ROOT / "benchmarks" / "results" / "modern.json"
-BEGIN, END = "<!-- rows: python benchmarks/modern.py -->", "<!-- end of rows -->"
+RESULTS = Path(__file__).parent / "results" / "modern.json"
+BEGIN = "<!-- rows: python benchmarks/modern.py -->"
 QUIET = ["record.evaluate_images=0"]  # measuring as it goes would take minutes from the training
 
 
@@ -84,14 +84,6 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write_page(results: list[dict[str, Any]]) -> None:
-    """Put the table between the page's markers."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {'; '.join(ROWS)}")
@@ -108,5 +100,5 @@ if __name__ == "__main__":
             one = measure(row, seed, arguments.minutes, faces, arguments.runs)
             known[f"{row}/{arguments.minutes:g}/{seed}"] = one
             RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-            write_page(list(known.values()))
+            put_rows(DOCS / "modern.md", BEGIN, table(list(known.values())))
             print(table([one]).splitlines()[-1], flush=True)

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from page import DOCS, put_rows
 from PIL import Image
 
 from limner.data.packed import PackedFaces
@@ -26,9 +27,8 @@ from limner.run import Run
 from limner.training.health import verdict
 from limner.training.session import train
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE, PICTURES = ROOT / "docs" / "recipes.md", ROOT / "docs" / "images" / "recipes"
-BEGIN, END = "<!-- rows: python benchmarks/recipes.py -->", "<!-- end of rows -->"
+PICTURES = DOCS / "images" / "recipes"
+BEGIN = "<!-- rows: python benchmarks/recipes.py -->"
 GRID = 24
 LEFT_OUT = ("demo",)  # made for drawn faces
 
@@ -110,14 +110,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write_page(rows: list[dict[str, Any]]) -> None:
-    """Put the rows between the page's markers."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", encoding="utf-8")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", help="names; all of them by default")
@@ -125,7 +117,7 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--protocol", default="quick")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "recipes.json")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "recipes.json")
     arguments = parser.parse_args()
 
     folders = [PackedFaces.open(path) for path in arguments.data]
@@ -140,5 +132,5 @@ if __name__ == "__main__":
         draw_grid(name, run)
         known[name] = row(name, run, results)
         arguments.out.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        write_page([known[name] for name in recipe_names() if name in known])
+        put_rows(DOCS / "recipes.md", BEGIN, table([known[name] for name in recipe_names() if name in known]))
         print(table([known[name]]).splitlines()[-1])

@@ -31,6 +31,8 @@ def adversarial_step(
     generator_learns = turn % settings.discriminator_steps == 0
     strength = settings.penalty_every if turn % settings.penalty_every == 0 else 0
 
+    naming = recipe.conditioning.weight if isinstance(recipe.conditioning, Classifier | Projection) else 0.0
+
     def judge(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's logits, B, and its loss on the attributes (0 where it does not name them)."""
         x_BCHW = augment(x_BCHW, recipe.augment, recipe.data.range)
@@ -40,8 +42,8 @@ def adversarial_step(
         logits_B, named = outputs_BO[:, 0], outputs_BO.new_zeros(())
         if isinstance(recipe.conditioning, Projection):
             logits_B = projection(outputs_BO, y_BA)
-        if isinstance(recipe.conditioning, Classifier | Projection) and recipe.conditioning.weight:
-            named = recipe.conditioning.weight * attribute_loss(outputs_BO[:, 1:], y_BA)
+        if naming:
+            named = naming * attribute_loss(outputs_BO[:, 1:], y_BA)
         return logits_B, named
 
     # The generated pictures are asked for the attributes of the real ones: the data's own joint distribution.
@@ -54,7 +56,7 @@ def adversarial_step(
         (real_B, attributes_real), (fake_B, attributes_fake) = judge(x_BCHW), judge(generated_BCHW)
         loss = objective.discriminator(real_B, fake_B)
         measured = {"loss/discriminator": loss}
-        if isinstance(recipe.conditioning, Classifier | Projection) and recipe.conditioning.weight:
+        if naming:
             measured |= {"attributes/real": attributes_real, "attributes/fake": attributes_fake}
             loss = loss + attributes_real
         if isinstance(recipe.conditioning, Classifier):
