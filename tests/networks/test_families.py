@@ -35,6 +35,7 @@ GENERATOR_SETTINGS: dict[str, NetworkSettings] = {
     "autoencoder": avgpool.AutoencoderGeneratorSettings(network="autoencoder"),
     "sngan": sngan.SnganGeneratorSettings(network="sngan-pixelnorm", width=64),
     "modern": modern.ModernGeneratorSettings(network="modern", width=8),
+    "modern, modulated": modern.ModernGeneratorSettings(network="modern", width=8, norm="modulated"),
     "modern, deep": modern.ModernGeneratorSettings(network="modern", width=8, max_width=16, depth=1, norm="pixel"),
     "painter": painter.PainterGeneratorSettings(network="painter", width=8),
 }

@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from limner.networks import build_discriminator, build_generator
-from limner.networks.modern import ModernDiscriminatorSettings, ModernGeneratorSettings, Residual
+from limner.networks.modern import (
+    ModernDiscriminatorSettings,
+    ModernGeneratorSettings,
+    ModulatedBatchNorm,
+    Residual,
+)
 
 
 def channels(network: nn.Module) -> list[tuple[int, int]]:
@@ -57,6 +62,32 @@ def test_residual_blocks_start_as_nothing() -> None:
     inside = nn.functional.leaky_relu(nn.functional.conv2d(x_BCHW, block.first.weight, block.first.bias, 1, 1), 0.2)
     expected = x_BCHW + nn.functional.conv2d(inside, block.last.weight, block.last.bias, 1, 1)
     torch.testing.assert_close(block(x_BCHW), expected)
+
+
+def test_modulated_batch_norm_is_batch_norm_with_a_scale_and_shift_of_each_latent_s_own() -> None:
+    torch.manual_seed(0)
+    layer, x_BCHW, z_BZ = ModulatedBatchNorm(8, 5), torch.randn(6, 8, 4, 4) * 3 + 1, torch.randn(6, 5)
+    nn.init.normal_(layer.modulation.weight)
+    nn.init.normal_(layer.modulation.bias)
+    y_BCHW = layer(x_BCHW, z_BZ)
+    normed_BCHW = (x_BCHW - x_BCHW.mean((0, 2, 3), keepdim=True)) / (
+        x_BCHW.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5
+    ).sqrt()
+    for face in range(6):
+        scale_C, shift_C = (z_BZ[face] @ layer.modulation.weight.T + layer.modulation.bias).split(8)
+        expected = normed_BCHW[face] * (1 + scale_C)[:, None, None] + shift_C[:, None, None]
+        torch.testing.assert_close(y_BCHW[face], expected)
+
+
+def test_modulated_generator_starts_as_one_with_batch_norm() -> None:
+    plain = build_generator(ModernGeneratorSettings(network="modern", width=8, depth=1), 32, 7)
+    modulated = build_generator(ModernGeneratorSettings(network="modern", width=8, depth=1, norm="modulated"), 32, 7)
+    shared = {key: value for key, value in plain.state_dict().items() if key in modulated.state_dict()}
+    modulated.load_state_dict(shared, strict=False)
+    z_BZ = torch.randn(4, 7)
+    torch.testing.assert_close(modulated(z_BZ), plain(z_BZ))
+    norms = [module for module in modulated.modules() if isinstance(module, ModulatedBatchNorm)]
+    assert [norm.modulation.out_features for norm in norms] == [2 * 32, 2 * 16, 2 * 8]
 
 
 @pytest.mark.parametrize(("group", "alone"), [(0, True), (2, False)])
