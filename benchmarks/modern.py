@@ -7,6 +7,7 @@ that is already in `--runs` is not trained again.
 
 import argparse
 import json
+import re
 import shlex
 import statistics
 from pathlib import Path
@@ -21,36 +22,67 @@ from limner.training.session import train
 
 RESULTS = Path(__file__).parent / "results" / "modern.json"
 BEGIN = "<!-- rows: python benchmarks/modern.py -->"
+PLAYERS = ("generator", "discriminator")
 QUIET = ["record.evaluate_images=0"]  # measuring as it goes would take minutes from the training
 
 
-def rates(value: str) -> list[str]:
-    return [f"optimizer.{player}.lr={value}" for player in ("generator", "discriminator")]
+def both(**settings: object) -> list[str]:
+    """Overrides of both players' networks."""
+    return [f"{player}.{name}={value}" for player in PLAYERS for name, value in settings.items()]
 
 
-PLAIN = [f"optimizer.{player}.equalised=false" for player in ("generator", "discriminator")]
-WIDER = [f"{player}.{of}" for player in ("generator", "discriminator") for of in ("width=64", "max_width=192")]
+def rates(value: float, equalised: bool = True) -> list[str]:
+    """Overrides of both players' optimisers."""
+    changes = [f"optimizer.{player}.lr={value}" for player in PLAYERS]
+    return changes + ([] if equalised else [f"optimizer.{player}.equalised=false" for player in PLAYERS])
+
+
+# The rows are the steps that led from what modern-cpu was at first to what it is, and what was tried at each of them.
+STEADY = ["schedule.decay=0"]
+WIDE = [*STEADY, *both(width=48, max_width=384)]
+FIRST = [*WIDE, "generator.norm=batch", "schedule.batch=16"]
+SECOND = [*WIDE, "schedule.batch=16"]
+STEPS: dict[str, list[str]] = {
+    "first, batch 64, rates 4e-4, not equalised": [*FIRST, *rates(4e-4, False), "schedule.batch=64"],
+    "first, rates 4e-4, not equalised": [*FIRST, *rates(4e-4, False)],
+    "first, rates 8e-4, not equalised": [*FIRST, *rates(8e-4, False)],
+    "first (batch norm, batch 16, width 48)": FIRST,
+    "first, rates 0.005": [*FIRST, *rates(0.005)],
+    "first, rates 0.02": [*FIRST, *rates(0.02)],
+    "first, rates 0.04": [*FIRST, *rates(0.04)],
+    "first, pixel norm": [*FIRST, "generator.norm=pixel"],
+    "first, batch 32": [*FIRST, "schedule.batch=32"],
+    "first, rates that fall over the last 0.3": [*FIRST, "schedule.decay=0.3"],
+    "second (batch norm modulated)": SECOND,
+    "second, rates 0.015": [*SECOND, *rates(0.015)],
+    "third (batch 8)": WIDE,
+    "third, rates 0.015": [*WIDE, *rates(0.015)],
+    "third, batch 4": [*WIDE, "schedule.batch=4"],
+    "fourth (width 32)": STEADY,
+    "fourth, width 24": [*STEADY, *both(width=24, max_width=192)],
+    "fourth, discriminator of width 48": [*STEADY, "discriminator.width=48", "discriminator.max_width=384"],
+    "fourth, discriminator's rate 0.02": [*STEADY, "optimizer.discriminator.lr=0.02"],
+    "fourth, R1 0.1": [*STEADY, "objective.r1=0.1"],
+    "fourth, no augmentation": [*STEADY, "augment.colour=0", "augment.shift=0"],
+    "modern-cpu (rates that fall over the last 0.3)": [],
+}
 ROWS: dict[str, tuple[str, list[str]]] = {
-    "modern-cpu": ("modern-cpu", []),
-    "rates 0.005": ("modern-cpu", rates("0.005")),
-    "rates 0.02": ("modern-cpu", rates("0.02")),
-    "rates 0.04": ("modern-cpu", rates("0.04")),
-    "rates 8e-4, not equalised": ("modern-cpu", [*PLAIN, *rates("8e-4")]),
-    "rates 8e-4, not equalised, width 64": ("modern-cpu", [*PLAIN, *rates("8e-4"), *WIDER]),
-    "modern-attributes": ("modern-attributes", []),
-    "rates 4e-4, not equalised": ("modern-cpu", [*PLAIN, *rates("4e-4")]),
-    "rates 4e-4, not equalised, batch 64": ("modern-cpu", [*PLAIN, *rates("4e-4"), "schedule.batch=64"]),
+    **{row: ("modern-cpu", changes) for row, changes in STEPS.items()},
+    "first, with attributes": ("modern-attributes", FIRST),
+    "third, with attributes": ("modern-attributes", WIDE),
+    "fourth, with attributes": ("modern-attributes", STEADY),
+    **{name: (name, []) for name in ("modern-attributes", "acgan", "cgan", "dcgan")},
 }
 
 
-def measure(row: str, seed: int, minutes: float, faces: PackedFaces, runs: Path) -> dict[str, Any]:
+def measure(row: str, seed: int, budget: dict[str, Any], faces: PackedFaces, runs: Path) -> dict[str, Any]:
     """Train one row, or take the run that is there, and measure it."""
     recipe, changes = ROWS[row]
-    path = runs / f"{row}-{minutes:g}-{seed}".replace(" ", "_")
+    path = runs / f"{row}-{words(budget)}-{seed}".replace(" ", "_")
     run = (
         Run.open(path)
         if path.exists()
-        else train(recipe, faces, path, minutes=minutes, overrides=[*changes, *QUIET], seed=seed)
+        else train(recipe, faces, path, overrides=[*changes, *QUIET], seed=seed, **budget)
     )
     metrics = {result.metric: result.value for result in evaluate(path, faces)}
     lines, info = run.log, run.info
@@ -59,7 +91,7 @@ def measure(row: str, seed: int, minutes: float, faces: PackedFaces, runs: Path)
         "row": row,
         "command": shlex.join(["limner", "train", recipe, *(word for change in changes for word in ("--set", change))]),
         "seed": seed,
-        "minutes": minutes,
+        "budget": words(budget),
         "images": stop["images"],
         "seconds": stop["seconds"],
         "threads": info["machine"]["threads"],
@@ -70,18 +102,35 @@ def measure(row: str, seed: int, minutes: float, faces: PackedFaces, runs: Path)
     }
 
 
+def words(budget: dict[str, Any]) -> str:
+    return " ".join(f"{value:,g} {unit}" for unit, value in budget.items())
+
+
 def table(results: list[dict[str, Any]]) -> str:
-    """A line for each row and length, with the spread over seeds where there are several."""
-    lines = ["| row | minutes | threads | images | seeds | `fd_lite0` |", "|---|---|---|---|---|---|"]
-    keys = dict.fromkeys((one["row"], one["minutes"], one["threads"]) for one in results)
-    for row, minutes, threads in keys:
-        same = [one for one in results if (one["row"], one["minutes"], one["threads"]) == (row, minutes, threads)]
-        values = [one["metrics"]["fd_lite0"] for one in same]
-        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-        images = statistics.mean(one["images"] for one in same)
-        distance = f"{statistics.mean(values):.1f}{spread}"
-        lines.append(f"| {row} | {minutes:g} | {threads} | {images:,.0f} | {len(same)} | {distance} |")
+    """A line for each row, budget and machine, in the order of ROWS; with the spread where there are several seeds."""
+    lines = [
+        "| row | budget | images | minutes | threads | machine | seeds | `fd_lite0` | control |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    order = [*ROWS]
+    results = sorted(results, key=lambda one: (one["processor"], order.index(one["row"]), one["seconds"]))
+    kinds = dict.fromkeys((one["row"], one["budget"], one["threads"], one["processor"]) for one in results)
+    for kind in kinds:
+        row, budget, threads, processor = kind
+        same = [one for one in results if (one["row"], one["budget"], one["threads"], one["processor"]) == kind]
+        images, seconds = (statistics.mean(one[name] for one in same) for name in ("images", "seconds"))
+        machine = re.sub(r"\(R\)| Processor", "", processor)
+        lines.append(
+            f"| {row} | {budget} | {images:,.0f} | {seconds / 60:.1f} | {threads} | {machine} | {len(same)} "
+            f"| {spread(same, 'fd_lite0', '.1f')} | {spread(same, 'attribute_control_mean', '.2f')} |"
+        )
     return "\n".join(lines)
+
+
+def spread(same: list[dict[str, Any]], metric: str, form: str) -> str:
+    values = [one["metrics"][metric] for one in same if metric in one["metrics"]]
+    mean = format(statistics.mean(values), form) if values else ""
+    return f"{mean} ± {format(statistics.stdev(values), form)}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":
@@ -89,16 +138,19 @@ if __name__ == "__main__":
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {'; '.join(ROWS)}")
     parser.add_argument("--data", type=Path, required=True, help="prepared pictures, 64 pixels wide")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--minutes", type=float, default=8.0)
+    budgets = parser.add_mutually_exclusive_group()
+    budgets.add_argument("--minutes", type=float)
+    budgets.add_argument("--images", type=int)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
 
+    budget = {"images": arguments.images} if arguments.images else {"minutes": arguments.minutes or 8.0}
     faces = PackedFaces.open(arguments.data)
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for row in arguments.rows or ROWS:
         for seed in arguments.seeds:
-            one = measure(row, seed, arguments.minutes, faces, arguments.runs)
-            known[f"{row}/{arguments.minutes:g}/{seed}"] = one
+            one = measure(row, seed, budget, faces, arguments.runs)
+            known[f"{row}/{words(budget)}/{seed}"] = one
             RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
             put_rows(DOCS / "modern.md", BEGIN, table(list(known.values())))
             print(table([one]).splitlines()[-1], flush=True)
