@@ -81,8 +81,8 @@ def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            help="CelebA as it is distributed (folder or zip), any folder or zip of pictures, or synthetic:N for N "
-            "drawn faces."
+            help="CelebA as it is distributed (folder or zip), any folder or zip of pictures, synthetic:N for N drawn "
+            "faces, or faces:N for N that the model of this name makes up."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
@@ -176,7 +176,9 @@ def train(
 
 @app.command()
 def sample(
-    model: Annotated[str | None, typer.Argument(help="A run or a model folder.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A run, a model folder, or faces, the model that comes with Limner.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="PNG to write, or with --single a folder.")] = Path("faces.png"),
     count: Annotated[int, typer.Option(help="How many faces.")] = 64,
     seed: Annotated[int, typer.Option(help="Which faces: the same seed gives the same ones.")] = 0,
@@ -203,7 +205,7 @@ def sample(
     if recreate is not None:
         path = sampling.recreate(recreate, out, model=model, force=force)
     elif model is None:
-        raise UserError("Say which model to draw from: limner sample MODEL (a run or a model folder).")
+        raise UserError("Say which model to draw from: limner sample MODEL (a run, a model folder, or faces).")
     else:
         path = sampling.sample(
             model,
@@ -230,7 +232,7 @@ Weights = Annotated[
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run or a model folder.")],
+    model: Annotated[str, typer.Argument(help="A run, a model folder, or the name of a shipped model.")],
     data: Annotated[Path, typer.Option(help="Folder that limner prepare made: the real pictures.")],
     protocol: Annotated[
         str, typer.Option(help="quick, report004, celeba178-50k, training, or a TOML file of your own.")
@@ -272,7 +274,7 @@ def evaluate(
 
 @app.command()
 def compare(
-    models: Annotated[list[str], typer.Argument(help="Runs or model folders.")],
+    models: Annotated[list[str], typer.Argument(help="Runs, model folders, or names of shipped models.")],
     data: Annotated[Path, typer.Option(help="Folder that limner prepare made: the real pictures.")],
     out: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("compare.html"),
     protocol: Annotated[str, typer.Option(help="As in limner evaluate.")] = "quick",

@@ -25,6 +25,7 @@ from limner.networks import build_generator
 from limner.painting import small_pictures
 from limner.pixels import to_pixels
 from limner.recipe import GeneratorSettings
+from limner.shipped import FOLDER, shipped_models
 from limner.training.engine import gains_by_bf16
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -75,7 +76,7 @@ class Model:
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> Self:
-        """Load a model folder or the model of a run.
+        """Load a model folder, the model of a run, or by its name one that comes with Limner.
 
         Raises UserError where there is none, or its files are broken or do not fit each other.
         """
@@ -186,12 +187,21 @@ class Model:
 
 
 def find_model(path: Path) -> Path:
-    """The model folder that `path` (a run or a model folder) stands for; raises UserError where there is none."""
+    """The model folder that `path` (a run, a model folder or the name of a shipped model) stands for.
+
+    A folder of the user's that holds a model goes before a shipped model of the same name. Raises UserError where there
+    is none.
+    """
     for folder in (path, path / "model"):
         if (folder / CONFIG).is_file():
             return folder
+    if str(path) in (names := shipped_models()):
+        return FOLDER / path
     what = "has no model in it yet" if path.is_dir() else "is no run and no model folder"
-    raise UserError(f"{path} {what}: give the folder of a run, or one that holds {CONFIG} and {WEIGHTS}.")
+    raise UserError(
+        f"{path} {what}: give the folder of a run, one that holds {CONFIG} and {WEIGHTS}, or the name of a model that "
+        f"comes with Limner ({', '.join(names)})."
+    )
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -256,7 +266,7 @@ The exact settings are in `config.json`. What it draws is synthetic; say so wher
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """Load the model at `path`, a run or a model folder, onto `device`.
+    """Load a model onto `device`: a run, a model folder, or the name of one that comes with Limner (`faces`).
 
     Raises UserError where there is none, or its files are broken or do not fit each other.
     """

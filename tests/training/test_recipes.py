@@ -17,7 +17,7 @@ from limner.data.packed import PackedFaces
 from limner.data.prepare import prepare
 from limner.recipes import recipe_names, recipe_text
 
-# `demo` is trained by `limner demo`, which has its own test; its settings are those of dcgan32.
+# `demo` is trained by `limner demo` (tests/test_demo.py); its settings are those of dcgan32.
 NAMES = [name for name in recipe_names() if name != "demo"]
 SMALLER = {  # where a network has no width to shrink, its pictures are smaller or its batches
     "generator.width": 64,

@@ -26,7 +26,7 @@ class _Record(BaseModel):
 
 
 class SourceInfo(_Record):
-    kind: Literal["celeba", "folder", "synthetic"]
+    kind: Literal["celeba", "folder", "synthetic", "generated"]
     name: str
     licence: str
 

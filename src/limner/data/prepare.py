@@ -26,6 +26,7 @@ from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.data.celeba import open_celeba
 from limner.data.crops import ALIGNED_SIZE, RESIZE_FILTER, find_crop
 from limner.data.folder import HIDDEN, Labels, open_folder, shown
+from limner.data.generated import GeneratedFaces
 from limner.data.packed import (
     ATTRIBUTES,
     FILES,
@@ -49,6 +50,7 @@ from limner.data.workers import Chunk, Decode, Draw, Load, loading
 from limner.errors import UserError
 from limner.files import new_folder
 from limner.progress import progress_bar
+from limner.shipped import shipped_models
 
 MAX_SYNTHETIC = 10_000_000
 MAX_DEFAULT_HELDOUT = 20_000
@@ -83,7 +85,8 @@ def prepare(
     """Turn a source of face pictures into a PackedFaces folder.
 
     Args:
-        source: CelebA as distributed (folder or zip), any folder or zip of pictures, or `synthetic:N`.
+        source: CelebA as distributed (folder or zip), any folder or zip of pictures, `synthetic:N` for N faces that
+            Limner draws, or `faces:N` for N that the model of this name makes up, which comes with Limner.
         out: the folder to make. It appears when it is complete, or not at all.
         size: width and height in pixels, 16 to 512.
         crop: name of a preset in `crops.CROPS`; by default `report004` for CelebA and `square` for other pictures.
@@ -103,6 +106,8 @@ def prepare(
     _check_numbers(size, keep, heldout, seed, workers)
     target = _check_target(Path(out), source, force)
     work = _open(str(source), crop, size, seed, labels)
+    if work.workers and workers:
+        raise UserError(f"workers has no meaning for {shown(source)}, whose model uses all cores: leave it out")
 
     keeps_N = np.random.default_rng([seed, 0]).random(len(work.files)) < keep
     chosen = [file for file, keeps in zip(work.files, keeps_N, strict=True) if keeps]
@@ -116,7 +121,7 @@ def prepare(
     with (
         new_folder(target, synced=False) as folder,
         progress_bar("prepare", len(chosen), "pictures", quiet) as advance,
-        loading(work.load, names_to_load, workers or _cores(), picture_bytes) as chunks,
+        loading(work.load, names_to_load, work.workers or workers or _cores(), picture_bytes) as chunks,
     ):
         # The workers are starting: the time to read what takes seconds for all of CelebA, and to load matplotlib.
         known = work.read_labels()
@@ -226,13 +231,18 @@ class Work:
     rejects: Mapping[str, str]
     load: Load
     read_labels: Callable[[], Labels]
+    workers: int | None = None
+    """How many processes load, where that is not for the user to say; `None`: as many as asked for, or one a core."""
 
 
 def _open(source: str, crop_name: str | None, size: int, seed: int, labels: str | Path | None) -> Work:
-    if source.startswith("synthetic:"):
+    kind, colon, number = source.partition(":")
+    if colon and kind in ("synthetic", *shipped_models()):
         if crop_name or labels:
-            raise UserError(f"{'crop' if crop_name else 'labels'} has no meaning for synthetic faces: leave it out")
-        return _open_synthetic(source, size, seed)
+            raise UserError(f"{'crop' if crop_name else 'labels'} has no meaning for {kind}:N: leave it out")
+        if not re.fullmatch("[0-9]{1,8}", number) or not 1 <= int(number) <= MAX_SYNTHETIC:
+            raise UserError(f"{shown(source)} is no source: {kind}:N makes N faces, N from 1 to {MAX_SYNTHETIC:,}")
+        return _open_numbered(kind, int(number), size, seed)
     path = Path(source).expanduser()
     opened = None
     if labels is None:
@@ -251,18 +261,19 @@ def _open(source: str, crop_name: str | None, size: int, seed: int, labels: str 
     )
 
 
-def _open_synthetic(source: str, size: int, seed: int) -> Work:
-    number = source.removeprefix("synthetic:")
-    if not re.fullmatch("[0-9]{1,8}", number) or not 1 <= int(number) <= MAX_SYNTHETIC:
-        raise UserError(f"{shown(source)} is no source: synthetic:N draws N faces, N from 1 to {MAX_SYNTHETIC:,}")
-    return Work(
-        SourceInfo(kind="synthetic", name=source, licence="drawn by Limner: no real person, free for any use"),
-        None,
-        {f"{index:08d}": str(index) for index in range(int(number))},
-        {},
-        Draw(seed, size),
-        lambda: Labels(CELEBA_ATTRIBUTES),
-    )
+def _open_numbered(kind: str, count: int, size: int, seed: int) -> Work:
+    """Faces that have a number and no file: drawn by Limner (`synthetic`), or made up by the shipped model `kind`."""
+    name = f"{kind}:{count}"
+    files = {f"{index:08d}": str(index) for index in range(count)}
+    if kind == "synthetic":
+        info = SourceInfo(kind="synthetic", name=name, licence="drawn by Limner: no real person, free for any use")
+        return Work(info, None, files, {}, Draw(seed, size), lambda: Labels(CELEBA_ATTRIBUTES))
+    model = GeneratedFaces(kind, seed, count)
+    if size != model.size:
+        raise UserError(f"The model {kind} makes pictures of {model.size} pixels, not {size}: leave --size out")
+    info = SourceInfo(kind="generated", name=name, licence=model.licence)
+    # The network uses all cores by itself.
+    return Work(info, None, files, {}, model, lambda: Labels(model.attribute_names), workers=1)
 
 
 # --- choosing and writing ---------------------------------------------------------------------------------------------

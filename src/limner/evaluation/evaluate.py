@@ -203,7 +203,7 @@ def evaluate_model(model: Model, setup: Setup, name: str) -> list[Result]:
         "images": model.config.images,
         "seeds": setup.seeds,
         "warnings": (*setup.warnings, *doubts),
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(time.monotonic() - started, 3),
         "machine": _machine(model),
         "evaluated": datetime.now(UTC).isoformat(timespec="seconds"),
         "limner": __version__,

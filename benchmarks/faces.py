@@ -1,0 +1,235 @@
+"""Ship a run's model as `faces`: measure it, and if it beats the shipped one put it into the package with its card.
+
+The weights go in as fp16, and it is these that are measured. Beside the model lie `metrics.json` (every number with its
+protocol, the curve of the training, and the numbers of the models that were shipped before) and the card, which is made
+of it. Then the pictures of the docs are drawn: the README's grid, a row for each attribute, combinations that report
+004 asked for. With `--pictures` alone these are drawn anew from the shipped model.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from page import DOCS, put_rows
+from PIL import Image, ImageDraw, ImageFont
+
+from limner.data.packed import PackedFaces
+from limner.evaluation.evaluate import evaluate
+from limner.evaluation.results import Result, read_metrics
+from limner.files import write_file
+from limner.latent.noise import face_latents
+from limner.model import CARD, Model, save_model
+from limner.pictures import generated_png
+from limner.report import face_grid
+from limner.run import Run
+from limner.sampling import sample
+from limner.shipped import FOLDER
+from limner.training.judgement import PROTOCOL
+
+NAME = "faces"
+METRICS = "metrics.json"
+BEGIN = "<!-- rows: python benchmarks/faces.py -->"
+SEEDS = 3
+LATENTS = 7  # of each attribute's row
+# What report 004 asked its models for, and what it says they failed at.
+COMBINATIONS = [
+    "male, gray_hair, smiling, straight_hair",
+    "male, black_hair, smiling, straight_hair, eyeglasses, no_beard",
+    "male, black_hair, smiling, straight_hair, eyeglasses, no_beard, attractive",
+    "male, black_hair, straight_hair, attractive, young, high_cheekbones, smiling",
+    "male, black_hair, smiling, straight_hair, no_beard, attractive, young, narrow_eyes",
+    "big_lips, blond_hair, heavy_makeup, rosy_cheeks, smiling, wearing_lipstick, young, no_beard, straight_hair, "
+    "chubby, oval_face, double_chin",
+    "attractive, big_lips, blond_hair, heavy_makeup, rosy_cheeks, smiling, wearing_lipstick, young, no_beard, "
+    "straight_hair",
+    "big_lips, blond_hair, heavy_makeup, rosy_cheeks, wearing_lipstick, no_beard, straight_hair, bangs",
+    "big_lips, black_hair, heavy_makeup, rosy_cheeks, smiling, wearing_lipstick, young, no_beard, straight_hair",
+    "attractive, big_lips, blond_hair, heavy_makeup, rosy_cheeks, smiling, wearing_lipstick, young, no_beard, "
+    "straight_hair, mouth_slightly_open",
+    "male, bald, smiling",
+    "male, bald, eyeglasses, goatee",
+    "male, gray_hair, eyeglasses, wearing_necktie",
+    "gray_hair, smiling, eyeglasses",
+    "wearing_hat, smiling",
+    "male, wearing_hat, mustache",
+    "male, mustache, goatee, sideburns",
+    "blond_hair, wavy_hair, eyeglasses",
+    "brown_hair, bangs, wearing_earrings, smiling",
+    "male, double_chin, chubby, receding_hairline",
+]
+
+
+def ship(run: Run, faces: PackedFaces, anyway: bool) -> None:
+    """Measure the run's model as it would be shipped, and put it in the place of the one that is there if it is better.
+
+    Better is a smaller Fréchet distance; `anyway` ships it all the same.
+    """
+    model, target = run.model, FOLDER / NAME
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / NAME
+        facts = model.config.model_dump(exclude={"weights_sha256"})
+        save_model(folder, model.generator.half(), facts, model.known_MA)
+        results = evaluate(Model.load(folder), faces, seeds=SEEDS)  # a model has no path of this machine in its numbers
+        told = {
+            "results": [result.model_dump(mode="json") for result in results],
+            "curve": curve(run),
+            "training": training(run),
+            "history": [],
+        }
+        before = target / METRICS
+        if before.is_file():
+            old = json.loads(before.read_text(encoding="utf-8"))
+            told["history"] = [*old["history"], summary(old)]
+            now, then = (summary(each)["fd_lite0"] for each in (told, old))
+            print(f"fd_lite0 {now:.2f}; the shipped model has {then:.2f}")
+            if now >= then and not anyway:
+                raise SystemExit("It is no better: nothing was replaced. --anyway replaces it all the same.")
+        write_file(folder / METRICS, (json.dumps(told, indent=1) + "\n").encode())
+        card = (folder / CARD).read_text(encoding="utf-8").replace("limner sample .", f"limner sample {NAME}")
+        write_file(folder / CARD, (card + measured_card(told)).encode())
+        if target.exists():
+            shutil.rmtree(target)
+        shutil.copytree(folder, target)
+        put_rows(DOCS / "faces.md", BEGIN, metric_table(results))
+
+
+def curve(run: Run) -> list[tuple[int, float]]:
+    """The Fréchet distance over images shown, as the training measured it."""
+    found = [one for one in read_metrics(run.path) if (one.metric, one.protocol) == ("fd_lite0", PROTOCOL)]
+    return [(one.images, round(one.value, 2)) for one in found]
+
+
+def training(run: Run) -> dict[str, Any]:
+    """How the model was made."""
+    info, stop = run.info, run.log[-1]
+    machine = info["machine"]
+    return {
+        "recipe": run.recipe.name,
+        "command": info["command"],
+        "images": stop["images"],
+        "minutes": round(stop["seconds"] / 60),
+        "machine": f"{machine['device_name']}, {machine['threads']} threads, {info['precision']}",
+        "started": info["started"],
+    }
+
+
+def summary(told: dict[str, Any]) -> dict[str, Any]:
+    """A line of the card's history."""
+    results = {one["metric"]: one for one in told["results"]}
+    of_all = {metric: one["value"] for metric, one in results.items()}
+    return {**told["training"], "model_sha256": results["fd_lite0"]["model_sha256"], **of_all}
+
+
+def metric_table(results: list[Result]) -> str:
+    lines = ["| metric | value | floor |", "|---|---|---|"]
+    for one in results:
+        spread = f" ± {one.spread:.2g}" if one.spread is not None else ""
+        floor = f"{one.floors.training.value:.3g}" if one.floors.training else ""
+        lines.append(f"| `{one.metric}` | {one.value:.3g}{spread} | {floor} |")
+    return "\n".join(lines)
+
+
+def measured_card(told: dict[str, Any]) -> str:
+    """The part of the card that says how the model was made, what it reaches, and what was shipped before it."""
+    results = [Result.model_validate(one) for one in told["results"]]
+    first, made = results[0], told["training"]
+    lines = [
+        "\n## How it was made\n",
+        f"Recipe `{made['recipe']}`, {made['images']:,} images in {made['minutes']:,} minutes on {made['machine']}, "
+        f"begun {made['started'][:10]}:\n",
+        f"    {made['command']}\n",
+        "## What it reaches\n",
+        f"Protocol `{first.protocol}`: {first.n_fake:,} generated against {first.n_real:,} held-out pictures, crop "
+        f"{first.crop}, {first.resolution} pixels, {len(first.seeds)} seeds, measured {first.evaluated[:10]} with "
+        "these very weights (fp16). The floor is what training pictures reach in the place of generated ones.\n",
+        metric_table(results),
+    ]
+    controls = {one.metric: one for one in results if one.metric.startswith("attribute_control")}
+    if controls:
+        lines += ["", "| attribute | accuracy / ceiling |", "|---|---|"]
+        table = controls["attribute_control_mean"].details["attributes"]
+        lines += [f"| {one['name']} | {one['ratio']:.2f} |" for one in table if one["ratio"] is not None]
+    if told["curve"]:
+        lines += ["", f"While it learnt (protocol `{PROTOCOL}`):\n", "| images | `fd_lite0` |", "|---|---|"]
+        lines += [f"| {images:,} | {value:.1f} |" for images, value in told["curve"]]
+    lines += ["", "## What was shipped before\n"]
+    if told["history"]:
+        lines += ["| begun | recipe | images | minutes | `fd_lite0` | control |", "|---|---|---|---|---|---|"]
+        for one in told["history"]:
+            lines.append(
+                f"| {one['started'][:10]} | `{one['recipe']}` | {one['images']:,} | {one['minutes']:,} "
+                f"| {one['fd_lite0']:.1f} | {one['attribute_control_mean']:.2f} |"
+            )
+    else:
+        lines.append("Nothing.")
+    return "\n".join(lines) + "\n"
+
+
+def draw_pictures(model: Model) -> None:
+    """The pictures of the docs."""
+    sample(NAME, DOCS / "images" / "faces.png", count=96, columns=12, force=True)
+    about = {"model": NAME, "weights_sha256": model.config.weights_sha256, "licence": model.config.licence}
+    for name, sheet in (("attributes", attribute_rows(model)), ("combinations", combination_rows(model))):
+        small = sheet.quantize(256, method=Image.Quantize.MEDIANCUT)  # a third of the bytes, and no one sees it
+        write_file(DOCS / "images" / f"faces-{name}.png", generated_png(small, about))
+
+
+def attribute_rows(model: Model) -> Image.Image:
+    """A row for each attribute: the same latents without and with it, in pairs.
+
+    All other attributes are, in both, those of someone in CelebA who has it.
+    """
+    z_BZ = face_latents(0, 0, LATENTS, model.config.latent_size, model.config.latent_distribution)
+    rows = []
+    for column, name in enumerate(model.config.attribute_names):
+        with_BA = model.labels(LATENTS, with_=[name])
+        without_BA = with_BA.copy()
+        without_BA[:, column] = 0
+        pair = [model.generate(z_BZ, torch.from_numpy(y_BA).float()) for y_BA in (without_BA, with_BA)]
+        rows.append((name.replace("_", " "), np.stack(pair, 1).reshape(-1, *pair[0].shape[1:])))
+    return titled(rows, gap_every=2)
+
+
+def combination_rows(model: Model) -> Image.Image:
+    """A row for each combination that was asked for."""
+    return titled(
+        [(names.replace("_", " "), model.sample(2 * LATENTS, with_=names.split(", "))) for names in COMBINATIONS]
+    )
+
+
+def titled(rows: list[tuple[str, NDArray[np.uint8]]], gap_every: int | None = None) -> Image.Image:
+    """Rows of pictures, each with its title to the left."""
+    font, left, gap = ImageFont.load_default(11), 190, 6
+    size = rows[0][1].shape[1]
+    groups = len(rows[0][1]) // (gap_every or len(rows[0][1]))
+    per = len(rows[0][1]) // groups
+    sheet = Image.new("RGB", (left + groups * (per * (size + 1) + gap), len(rows) * (size + 2)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, (title, faces_NHWC) in enumerate(rows):
+        top = row * (size + 2)
+        draw.multiline_text((4, top + 2), "\n".join(textwrap.wrap(title, 36)), "black", font, spacing=1)
+        for group in range(groups):
+            picture = face_grid(faces_NHWC[group * per : (group + 1) * per], per, padding=1)
+            sheet.paste(picture, (left + group * (per * (size + 1) + gap), top))
+    return sheet
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, nargs="?", help="a run of modern-attributes")
+    parser.add_argument("--data", type=Path, help="the pictures it was trained on")
+    parser.add_argument("--anyway", action="store_true", help="ship it even if it is no better")
+    parser.add_argument("--pictures", action="store_true", help="only draw the pictures of the docs")
+    arguments = parser.parse_args()
+    if not arguments.pictures:
+        if arguments.run is None or arguments.data is None:
+            parser.error("give a run and --data, or --pictures")
+        ship(Run.open(arguments.run), PackedFaces.open(arguments.data), arguments.anyway)
+    draw_pictures(Model.load(NAME))
