@@ -9,6 +9,7 @@ from limner.progress import console
 # Enough faces to be varied, few enough to be drawn in seconds; a small network that gets somewhere in two minutes.
 FACES = 4096
 RECIPE = "demo"
+SHIPPED = "faces"
 SIZE = 32
 
 
@@ -18,10 +19,10 @@ def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
     Raises UserError where `out` holds something else, or holds a demo and `force` is not given.
     """
     out = Path(out)
-    data, run, faces = out / "data", out / "run", out / "faces.png"
+    data, run, faces, shipped = out / "data", out / "run", out / "faces.png", out / "shipped.png"
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: name another folder.")
-    if not force and any(path.exists() for path in (data, run, faces)):
+    if not force and any(path.exists() for path in (data, run, faces, shipped)):
         raise UserError(f"There is a demo in {out} already: name another folder, or replace it with --force.")
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -41,19 +42,24 @@ def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
     _say("\n3. Drawing new faces")
     sample(run, faces, count=64, force=force)
 
+    _say("\n4. Drawing smiling faces of the model that comes with Limner, which learnt from CelebA")
+    sample(SHIPPED, shipped, count=64, with_=["smiling"], force=force)
+
     _say(
         f"""
 Done in {time.monotonic() - started:.0f} s. Look at
   {data / "preview.png"}   the faces it learnt from
   {faces}          faces that it made up
+  {shipped}        smiling faces of the model that comes with Limner
   {run / "report.html"}     how it learnt, as a page with a slider
 
 What next?
   limner train --resume {run} --minutes {minutes + 10:g}     the same for ten minutes more
   limner recipes                                  what else there is
+  limner prepare faces:5000 faces64               faces that look real to train on, without a download
 With the real CelebA (img_align_celeba.zip and its .txt or .csv files in a folder):
   limner prepare CELEBA_FOLDER celeba64
-  limner train dcgan-ttur --data celeba64 --out runs/first --minutes 60
+  limner train modern-attributes --data celeba64 --out runs/first --minutes 60
   limner sample runs/first --out faces.png"""
     )
     return out
