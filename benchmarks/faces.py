@@ -214,7 +214,7 @@ def titled(rows: list[tuple[str, NDArray[np.uint8]]], gap_every: int | None = No
     draw = ImageDraw.Draw(sheet)
     for row, (title, faces_NHWC) in enumerate(rows):
         top = row * (size + 2)
-        draw.multiline_text((4, top + 2), "\n".join(textwrap.wrap(title, 36)), "black", font, spacing=1)
+        draw.multiline_text((4, top + 2), "\n".join(textwrap.wrap(title, 32)), "black", font, spacing=1)
         for group in range(groups):
             picture = face_grid(faces_NHWC[group * per : (group + 1) * per], per, padding=1)
             sheet.paste(picture, (left + group * (per * (size + 1) + gap), top))
