@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import evaluate
 from limner.evaluation.results import Result, read_metrics
-from limner.files import write_file
+from limner.files import new_folder, write_file
 from limner.latent.noise import face_latents
 from limner.model import CARD, Model, save_model
 from limner.pictures import generated_png
@@ -94,9 +94,8 @@ def ship(run: Run, faces: PackedFaces, anyway: bool) -> None:
         write_file(folder / METRICS, (json.dumps(told, indent=1) + "\n").encode())
         card = (folder / CARD).read_text(encoding="utf-8").replace("limner sample .", f"limner sample {NAME}")
         write_file(folder / CARD, (card + measured_card(told)).encode())
-        if target.exists():
-            shutil.rmtree(target)
-        shutil.copytree(folder, target)
+        with new_folder(target) as beside:
+            shutil.copytree(folder, beside, dirs_exist_ok=True)
         put_rows(DOCS / "faces.md", BEGIN, metric_table(results))
 
 
@@ -151,11 +150,11 @@ def measured_card(told: dict[str, Any]) -> str:
         "these very weights (fp16). The floor is what training pictures reach in the place of generated ones.\n",
         metric_table(results),
     ]
-    controls = {one.metric: one for one in results if one.metric.startswith("attribute_control")}
-    if controls:
-        lines += ["", "| attribute | accuracy / ceiling |", "|---|---|"]
-        table = controls["attribute_control_mean"].details["attributes"]
-        lines += [f"| {one['name']} | {one['ratio']:.2f} |" for one in table if one["ratio"] is not None]
+    control = next(one for one in results if one.metric == "attribute_control_mean")
+    lines += ["", "| attribute | accuracy / ceiling |", "|---|---|"]
+    lines += [
+        f"| {one['name']} | {one['ratio']:.2f} |" for one in control.details["attributes"] if one["ratio"] is not None
+    ]
     if told["curve"]:
         lines += ["", f"While it learnt (protocol `{PROTOCOL}`):\n", "| images | `fd_lite0` |", "|---|---|"]
         lines += [f"| {images:,} | {value:.1f} |" for images, value in told["curve"]]

@@ -1,4 +1,4 @@
-"""What is each part of `modern-cpu` worth? Train it with one part changed at a time, for the same minutes, and measure.
+"""What is each part of `modern-cpu` worth? Train it with one part changed at a time, for equally long, and measure.
 
 Every row is a recipe and its `--set` overrides: `limner train` and `limner evaluate` with the same words give it
 again. Results go to results/modern.json as they come, and the table of docs/modern.md is made of all of them. A run
