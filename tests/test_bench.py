@@ -232,7 +232,8 @@ def test_a_plain_layer_with_spectral_norm_is_the_one_of_torch() -> None:
 
 
 def test_every_recipe_of_pictures_is_compared() -> None:
-    assert {name.split()[0] for name in SMALL} == {*recipe_names()} - {"painter", "modern-cpu", "modern-attributes"}
+    left_out = {name for name in recipe_names() if name == "painter" or name.startswith("modern")}
+    assert {name.split()[0] for name in SMALL} == {*recipe_names()} - left_out
 
 
 @pytest.mark.parametrize("name", SMALL)

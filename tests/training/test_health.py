@@ -28,6 +28,9 @@ def log(count: int = 20, first: int = 50_000, **last: float) -> list[dict[str, f
         ({}, "learning"),
         ({"overlap": 0.001}, "discriminator winning"),
         ({"overlap": 0.02}, "learning"),
+        ({"overlap": 0.44}, "generator winning"),
+        ({"overlap": 0.38}, "learning"),
+        ({"overlap": 0.5, "diversity": 0.3}, "collapsing"),
         ({"diversity": 0.3}, "collapsing"),
         ({"diversity": 0.7}, "learning"),
         ({"nearest_training": 0.95}, "memorising"),
@@ -45,7 +48,7 @@ def test_verdicts(signs: dict[str, float], expected: str) -> None:
     assert verdict(log(**signs)) == expected
 
 
-@pytest.mark.parametrize("signs", [{"overlap": 0.0}, {"diversity": 0.0}, {"nearest_training": 1.0}])
+@pytest.mark.parametrize("signs", [{"overlap": 0.0}, {"overlap": 0.5}, {"diversity": 0.0}, {"nearest_training": 1.0}])
 def test_no_verdict_from_one_bad_line_nor_too_early(signs: dict[str, float]) -> None:
     sick = log(**signs)
     assert verdict(sick) != "learning"
@@ -55,6 +58,11 @@ def test_no_verdict_from_one_bad_line_nor_too_early(signs: dict[str, float]) -> 
     early = [line | {"images": GRACE - 3200 * (20 - index)} for index, line in enumerate(sick)]
     assert verdict(early) == "learning"
     assert verdict([]) == "learning"
+
+
+def test_curves_that_nobody_can_tell_apart_are_no_fault() -> None:
+    lines = [{key: value for key, value in line.items() if key != "nearest_training"} for line in log(overlap=0.5)]
+    assert verdict(lines) == "learning"
 
 
 def test_divergence_is_said_at_once() -> None:

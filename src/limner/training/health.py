@@ -25,6 +25,7 @@ RECENT = 5  # log lines that must agree
 GRACE = 20_000  # images before which every generator looks sick
 NO_OVERLAP = 0.002
 LITTLE_OVERLAP = 0.1
+MUCH_OVERLAP = 0.42
 LOW_DIVERSITY = 0.5
 COPYING = 0.85
 SIDE = 16
@@ -35,6 +36,9 @@ REMEDIES = {
     "learning": "",
     "discriminator winning": "The discriminator separates real from generated perfectly, so the generator has little "
     "to learn from: lower optimizer.discriminator.lr (or raise the generator's), or use objective.name=non-saturating.",
+    "generator winning": "The discriminator hardly tells real from generated, so the generator learns little that is "
+    "true. If the samples are not perfect: lower both rates, or let them fall earlier (schedule.decay=1), or lower "
+    "objective.r1.",
     "collapsing": "Different latents give nearly the same picture: lower the rates, use larger batches, or go back to "
     "an earlier checkpoint.",
     "memorising": "Samples lie closer to training pictures than to held-out ones: stop earlier, or train on more "
@@ -91,6 +95,9 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
         return "collapsing"
     if all(line.get("nearest_training", 0.5) > COPYING for line in recent):
         return "memorising"
+    # Not of curves, which have no `nearest_training`: they can be matched perfectly, and nobody tells them apart then.
+    if all(line.get("overlap", 0.0) > MUCH_OVERLAP and "nearest_training" in line for line in recent):
+        return "generator winning"
     return "learning"
 
 
