@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from page import DOCS, put_rows
 from PIL import Image, ImageDraw, ImageFont
@@ -114,9 +115,13 @@ def training(run: Run) -> dict[str, Any]:
         "command": info["command"],
         "images": stop["images"],
         "minutes": round(stop["seconds"] / 60),
-        "machine": f"{machine['device_name']}, {machine['threads']} threads, {info['precision']}",
+        "machine": f"{machine['device_name']}, {of_threads(machine['threads'])}, {info['precision']}",
         "started": info["started"],
     }
+
+
+def of_threads(count: int) -> str:
+    return "one thread" if count == 1 else f"{count} threads"
 
 
 def summary(told: dict[str, Any]) -> dict[str, Any]:
@@ -178,6 +183,22 @@ def draw_pictures(model: Model) -> None:
     for name, sheet in (("attributes", attribute_rows(model)), ("combinations", combination_rows(model))):
         small = sheet.quantize(256, method=Image.Quantize.MEDIANCUT)  # a third of the bytes, and no one sees it
         write_file(DOCS / "images" / f"faces-{name}.png", generated_png(small, about))
+    draw_curve(json.loads((FOLDER / NAME / METRICS).read_text(encoding="utf-8")))
+
+
+def draw_curve(told: dict[str, Any]) -> None:
+    """The distance over images shown: as the training measured it, as shipped, and what training pictures reach."""
+    shipped = next(Result.model_validate(one) for one in told["results"] if one["metric"] == "fd_lite0")
+    figure = Figure((6.4, 3.2), layout="constrained")
+    axes = figure.subplots()
+    learnt = np.array(told["curve"]).reshape(-1, 2)
+    axes.plot(learnt[:, 0] / 1e3, learnt[:, 1], "o-", label=f"while it learnt (protocol {PROTOCOL})")
+    axes.plot(told["training"]["images"] / 1e3, shipped.value, "s", label=f"as shipped (protocol {shipped.protocol})")
+    if shipped.floors.training:
+        axes.axhline(shipped.floors.training.value, color="grey", ls="--", label="training pictures in its place")
+    axes.set(xlabel="thousand images shown", ylabel="fd_lite0", ylim=(0, None))
+    axes.legend()
+    figure.savefig(DOCS / "images" / "faces-curve.png", dpi=100)
 
 
 def attribute_rows(model: Model) -> Image.Image:

@@ -38,10 +38,12 @@ def rates(value: float, equalised: bool = True) -> list[str]:
 
 
 # The rows are the steps that led from what modern-cpu was at first to what it is, and what was tried at each of them.
-STEADY = ["schedule.decay=0"]
+STRONG_R1 = ["objective.r1=0.5"]
+STEADY = ["schedule.decay=0", *STRONG_R1]
 WIDE = [*STEADY, *both(width=48, max_width=384)]
 FIRST = [*WIDE, "generator.norm=batch", "schedule.batch=16"]
 SECOND = [*WIDE, "schedule.batch=16"]
+WHOLE = ["schedule.decay=1", *STRONG_R1]
 STEPS: dict[str, list[str]] = {
     "first, batch 64, rates 4e-4, not equalised": [*FIRST, *rates(4e-4, False), "schedule.batch=64"],
     "first, rates 4e-4, not equalised": [*FIRST, *rates(4e-4, False)],
@@ -62,16 +64,20 @@ STEPS: dict[str, list[str]] = {
     "fourth, width 24": [*STEADY, *both(width=24, max_width=192)],
     "fourth, discriminator of width 48": [*STEADY, "discriminator.width=48", "discriminator.max_width=384"],
     "fourth, discriminator's rate 0.02": [*STEADY, "optimizer.discriminator.lr=0.02"],
-    "fourth, R1 0.1": [*STEADY, "objective.r1=0.1"],
+    "fourth, R1 0.1": ["schedule.decay=0", "objective.r1=0.1"],
     "fourth, no augmentation": [*STEADY, "augment.colour=0", "augment.shift=0"],
-    "fifth (rates that fall over the last 0.3)": ["schedule.decay=0.3"],
-    "modern-cpu (rates that fall from the first step on)": [],
+    "fifth (rates that fall over the last 0.3)": ["schedule.decay=0.3", *STRONG_R1],
+    "fifth, over the whole run": WHOLE,
+    "fifth, over the whole run, no colour": [*WHOLE, "augment.colour=0"],
+    "fifth, over the whole run, rates 0.006": [*WHOLE, *rates(0.006)],
+    "fifth, over the whole run, rates 0.006, R1 0.1": ["schedule.decay=1", *rates(0.006)],
+    "modern-cpu": [],
 }
 ROWS: dict[str, tuple[str, list[str]]] = {
     **{row: ("modern-cpu", changes) for row, changes in STEPS.items()},
-    "first, with attributes": ("modern-attributes", FIRST),
-    "third, with attributes": ("modern-attributes", WIDE),
-    "fourth, with attributes": ("modern-attributes", STEADY),
+    "first, with attributes": ("modern-attributes", [*FIRST, *rates(0.01)]),
+    "third, with attributes": ("modern-attributes", [*WIDE, *rates(0.01)]),
+    "fourth, with attributes": ("modern-attributes", [*STEADY, *rates(0.01)]),
     **{name: (name, []) for name in ("modern-attributes", "acgan", "cgan", "dcgan")},
 }
 
