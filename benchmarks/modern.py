@@ -110,7 +110,7 @@ def measure(row: str, seed: int, budget: dict[str, Any], faces: PackedFaces, run
 
 
 def words(budget: dict[str, Any]) -> str:
-    return " ".join(f"{value:,g} {unit}" for unit, value in budget.items())
+    return " ".join(f"{value:,} {unit}".replace(".0 ", " ") for unit, value in budget.items())
 
 
 def table(results: list[dict[str, Any]]) -> str:
