@@ -78,6 +78,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "first, with attributes": ("modern-attributes", [*FIRST, *rates(0.01)]),
     "third, with attributes": ("modern-attributes", [*WIDE, *rates(0.01)]),
     "fourth, with attributes": ("modern-attributes", [*STEADY, *rates(0.01)]),
+    "modern-attributes, rates that fall over the last 0.3": ("modern-attributes", ["schedule.decay=0.3"]),
     **{name: (name, []) for name in ("modern-attributes", "acgan", "cgan", "dcgan")},
 }
 
