@@ -73,6 +73,11 @@ def test_all_processes_hold_the_same_weights(together: Path) -> None:
     assert hashes[0]["batch"] == hashes[0]["stopped"]
 
 
+def test_processes_leave_their_group_before_they_end(together: Path) -> None:
+    """One that stayed in it was aborted now and then after a whole training: pytorch/pytorch#190489."""
+    assert [json.loads((together / f"group-{rank}.json").read_text()) for rank in (0, 1)] == [False, False]
+
+
 def test_two_processes_stopped_and_resumed_end_as_if_left_alone(together: Path) -> None:
     """The stop fell in the middle of a log window, of which each process had measured its own share."""
     alone, stopped = (log_lines(together / name) for name in ("batch", "stopped"))

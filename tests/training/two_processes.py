@@ -1,8 +1,10 @@
 """What test_engine.py has two processes do: `torchrun --nproc-per-node 2 two_processes.py DATA OUT SETTING...`.
 
-Each process writes the hash of its weights after each training to OUT/weights-RANK.json.
+Each process writes the hash of its weights after each training to OUT/weights-RANK.json, and to OUT/group-RANK.json
+whether it was still in the group of processes when the interpreter ended.
 """
 
+import atexit
 import hashlib
 import json
 import os
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from limner.errors import Interrupted
 from limner.training import loop, session
@@ -21,6 +24,7 @@ from limner.training.state import State
 def main() -> None:
     data, out, rank = Path(sys.argv[1]), Path(sys.argv[2]), int(os.environ["RANK"])
     tiny = sys.argv[3:]
+    atexit.register(lambda: (out / f"group-{rank}.json").write_text(json.dumps(dist.is_initialized())))
     torch.set_num_threads(1)
     states: list[State] = []
     fresh = State.fresh

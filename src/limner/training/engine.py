@@ -4,6 +4,7 @@ One process or many (`torchrun`, `accelerate launch`): gradients are averaged ov
 drawn for the whole batch in every process, of which each takes its share.
 """
 
+import atexit
 import os
 import platform
 from collections.abc import Iterable
@@ -79,7 +80,11 @@ def start_engine(device: str, precision: str) -> Engine:
     torch.backends.cudnn.deterministic = True
     from accelerate import PartialState  # a second of importing that nothing else needs
 
+    joined_before = dist.is_initialized()
     processes = PartialState(cpu=device == "cpu")
+    if dist.is_initialized() and not joined_before:
+        # A thread of gloo's that still lets go of a tensor when the interpreter ends would abort the process.
+        atexit.register(processes.destroy_process_group)
     where = processes.device
     if device != "auto" and processes.num_processes == 1:
         where = torch.device(device)  # PartialState keeps for good what it was first asked for
