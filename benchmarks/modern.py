@@ -72,6 +72,13 @@ STEPS: dict[str, list[str]] = {
     "fifth, over the whole run, rates 0.006": [*WHOLE, *rates(0.006)],
     "fifth, over the whole run, rates 0.006, R1 0.1": ["schedule.decay=1", *rates(0.006)],
     "modern-cpu": [],
+    "modern-cpu, rates 0.008": rates(0.008),
+    "modern-cpu, hinge": ["objective.name=hinge"],
+    "modern-cpu, relativistic": ["objective.name=relativistic"],
+    "modern-cpu, relativistic, R2 0.1 too": ["objective.name=relativistic", "objective.r2=0.1"],
+    "modern-cpu, R1 0.03": ["objective.r1=0.03"],
+    "modern-cpu, R1 on every batch": ["objective.penalty_every=1"],
+    "modern-cpu, a residual block at every side": both(depth=1),
 }
 ROWS: dict[str, tuple[str, list[str]]] = {
     **{row: ("modern-cpu", changes) for row, changes in STEPS.items()},
