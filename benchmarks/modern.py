@@ -77,8 +77,6 @@ STEPS: dict[str, list[str]] = {
     "modern-cpu, relativistic": ["objective.name=relativistic"],
     "modern-cpu, relativistic, R2 0.1 too": ["objective.name=relativistic", "objective.r2=0.1"],
     "modern-cpu, R1 0.03": ["objective.r1=0.03"],
-    "modern-cpu, R1 on every batch": ["objective.penalty_every=1"],
-    "modern-cpu, a residual block at every side": both(depth=1),
 }
 ROWS: dict[str, tuple[str, list[str]]] = {
     **{row: ("modern-cpu", changes) for row, changes in STEPS.items()},
