@@ -40,7 +40,7 @@ ROWS = [*(name for name in recipe_names() if name not in LEFT_OUT), *CHANGES]
 
 def measure(recipe: Recipe, folder: Path, steps: int) -> dict[str, Any]:
     """A row of the table, from the JPEGs below `folder`."""
-    engine = start_engine("auto", recipe.engine.precision)
+    engine = start_engine("auto", recipe.engine.precision, recipe.engine.graphs)
     view, rounds = recipe.data, steps + WARM_UP + 1
     faces = prepare(
         folder / "jpegs", folder / "packed", size=view.size, crop=view.crop, seed=SEED, force=True, quiet=True

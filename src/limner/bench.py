@@ -232,7 +232,7 @@ def bench(recipe: str = "dcgan", steps: int = 8, out: Path | None = None, overri
         raise UserError(f"--out {out} cannot be written: there is no folder {out.parent}.")
     chosen = load_recipe(recipe, overrides)
     check_reference_fits(chosen)
-    engine = start_engine("auto", chosen.engine.precision)
+    engine = start_engine("auto", chosen.engine.precision, chosen.engine.graphs)
 
     rounds = 2 * (steps + WARM_UP) + 4
     with TemporaryDirectory(prefix="limner-bench-") as folder, progress_bar("Measuring", rounds, "rounds") as advance:

@@ -220,9 +220,13 @@ class Record(Table):
 
 
 class Engine(Table):
-    """`precision`: `auto` takes bf16 where the device gains by it; the run's own recipe says which it was."""
+    """`precision`: `auto` takes bf16 where the device gains by it; the run's own recipe says which it was.
+
+    `graphs`: one process on a CUDA device replays its steps as CUDA graphs, which changes nothing but speed.
+    """
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    graphs: bool = True
 
 
 if TYPE_CHECKING:

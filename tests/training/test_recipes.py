@@ -4,18 +4,29 @@ import json
 import re
 import shlex
 import tomllib
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 from typer.testing import CliRunner
 
 from limner.cli import app
 from limner.data.packed import PackedFaces
 from limner.data.prepare import prepare
+from limner.recipe import Recipe, load_recipe
 from limner.recipes import recipe_names, recipe_text
+from limner.training.engine import Engine, start_engine
+from limner.training.graphs import Step
+from limner.training.loop import train_step
+from limner.training.medium import Medium, open_medium
+from limner.training.state import State
 
 # `demo` is trained by `limner demo` (tests/test_demo.py); its settings are those of dcgan32.
 NAMES = [name for name in recipe_names() if name != "demo"]
@@ -31,6 +42,7 @@ SMALLER = {  # where a network has no width to shrink, its pictures are smaller 
     "record.grid": 4,
     "engine.precision": "fp32",
 }
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +69,32 @@ def shrunk(name: str) -> list[str]:
     return arguments
 
 
+def small_recipe(name: str, *overrides: str) -> Recipe:
+    return load_recipe(name, [*(word for word in shrunk(name) if word != "--set"), *overrides])
+
+
+def fitting(recipe: Recipe, faces64: PackedFaces, faces32: PackedFaces) -> PackedFaces | None:
+    """The pictures that `recipe` learns from."""
+    if recipe.data.kind == "curves":
+        return None
+    return faces32 if recipe.data.size == 32 else faces64
+
+
+def fresh_state(recipe: Recipe, medium: Medium, engine: Engine) -> State:
+    return State.fresh(recipe, 0, engine.device, len(medium.attribute_names) if recipe.conditioning else 0)
+
+
 def run(*arguments: str) -> str:
     result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_command_in_the_header(name: str, faces64: PackedFaces, faces32: PackedFaces, tmp_path: Path) -> None:
+def test_the_command_in_the_header(
+    name: str, device: str, faces64: PackedFaces, faces32: PackedFaces, tmp_path: Path
+) -> None:
     torch.set_num_threads(1)
     command = header_command(name)
     assert command[:2] == ["train", name]
@@ -75,11 +105,11 @@ def test_the_command_in_the_header(name: str, faces64: PackedFaces, faces32: Pac
     data = []
     if "--data" in options:
         data = ["--data", str((faces32 if "data.size=32" in small or "32" in name else faces64).path)]
-    arguments = ["train", name, *data, *small, "--device", "cpu", "--quiet"]
+    arguments = ["train", name, *data, *small, "--device", device, "--quiet"]
     alone, stopped = str(tmp_path / "alone"), str(tmp_path / "stopped")
     run(*arguments, "--out", alone, "--images", "20")
     run(*arguments, "--out", stopped, "--images", "12")
-    run("train", "--resume", stopped, "--images", "20", "--device", "cpu", "--quiet")
+    run("train", "--resume", stopped, "--images", "20", "--device", device, "--quiet")
 
     mine, theirs = (
         load_file(max((Path(path) / "checkpoints").iterdir()) / "state.safetensors") for path in (alone, stopped)
@@ -106,3 +136,81 @@ def test_the_command_in_the_header(name: str, faces64: PackedFaces, faces32: Pac
     run("sample", alone, "--out", str(picture), "--count", "4", "--quiet", *wishes)
     with Image.open(picture) as opened:
         assert min(opened.size) >= 64
+
+
+class Listener(TorchDispatchMode):
+    """In the place of `Graphs`: writes down every operation of a step, by the step's kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: dict[Hashable, list[list[str]]] = {}
+        self._heard: list[str] = []
+
+    def run(self, kind: Hashable, step: Step, *inputs: Tensor) -> dict[str, Tensor]:
+        self._heard = []
+        with self:
+            outputs = step(*inputs)
+        self.operations.setdefault(kind, []).append(self._heard)
+        return outputs
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # By name, an optimiser's numbers are given to it: its rate is a tensor where there are graphs.
+        if func.namespace != "profiler":
+            told = tree_map(lambda thing: tuple(thing.shape) if isinstance(thing, Tensor) else thing, args)
+            self._heard.append(f"{func}{told}")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_of_one_kind_are_the_same_operations(name: str, faces64: PackedFaces, faces32: PackedFaces) -> None:
+    """Without which a CUDA graph would replay what was true of one step alone; and none waits to read a number."""
+    torch.set_num_threads(1)
+    recipe = small_recipe(name)
+    medium = open_medium(recipe, fitting(recipe, faces64, faces32))
+    engine = Engine(torch.device("cpu"), "fp32", graphs=True)
+    state, listener = fresh_state(recipe, medium, engine), Listener()
+    state.graphs = listener  # type: ignore[assignment]
+    source = medium.source(0, engine.device)
+    for _ in range(17):  # a lazy penalty is due at the eighth and the sixteenth
+        state.set_rates(recipe, state.images / 200)
+        train_step(recipe, state, source, engine, 0)
+
+    assert sum(map(len, listener.operations.values())) == 17
+    for kind, (first, *others) in listener.operations.items():
+        later = others[1:] or others  # the first step of all also makes the optimisers' moments
+        assert later, kind
+        assert all(heard == later[0] for heard in later), kind
+        assert not [heard for heard in (*first, *later[0]) if re.search("_local_scalar_dense|nonzero|equal", heard)]
+
+
+@needs_cuda
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_replayed_steps_are_the_steps(name: str, precision: str, faces64: PackedFaces, faces32: PackedFaces) -> None:
+    """To the last bit, with rates that fall, and after a return to an earlier state."""
+    recipe = small_recipe(name, f"engine.precision={precision}", "schedule.decay=1")
+    medium = open_medium(recipe, fitting(recipe, faces64, faces32))
+
+    def state_after(graphs: bool) -> dict[str, Tensor]:
+        engine = start_engine("cuda", precision, graphs)
+        state = fresh_state(recipe, medium, engine)
+        source = medium.source(0, engine.device)
+
+        def go_on(count: int) -> None:
+            for _ in range(count):
+                state.set_rates(recipe, state.images / 200)
+                train_step(recipe, state, source, engine, 0)
+
+        go_on(30)
+        assert bool(state.graphs.kinds) == graphs
+        early = {key: value.clone() for key, value in state.tensors().items()}
+        go_on(5)
+        state.load_tensors(early)
+        state.images = 30 * recipe.schedule.batch
+        go_on(20)
+        return state.tensors()
+
+    eager, replayed = state_after(False), state_after(True)
+    assert eager.keys() == replayed.keys()
+    assert [key for key, value in eager.items() if not torch.equal(value, replayed[key])] == []
+    assert all(value.isfinite().all() for value in eager.values())

@@ -399,6 +399,13 @@ def test_an_edited_recipe_is_refused(run: Path) -> None:
     go_on(run, overrides=["schedule.batch=8"])  # what says the same is no change
 
 
+def test_what_changes_nothing_but_speed_may_change(run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run, tmp_path / "other")
+    go_on(run, overrides=["engine.graphs=false"])
+    go_on(other)
+    assert_same_end(run, other)
+
+
 def test_changed_data_are_refused(run: Path, faces32: PackedFaces, tmp_path: Path) -> None:
     from limner.data.prepare import prepare
 

@@ -27,6 +27,8 @@ class Engine:
     precision: str
     rank: int = 0
     world: int = 1
+    graphs: bool = False
+    """Whether steps are captured as CUDA graphs (`limner.training.graphs`)."""
 
     @property
     def is_main(self) -> bool:
@@ -65,10 +67,10 @@ class Engine:
         self.any(False)
 
 
-def start_engine(device: str, precision: str) -> Engine:
+def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
     """Choose the device (`auto`, `cpu`, `cuda`, `mps`) and precision (`auto`, `bf16`, `fp32`), and join the processes.
 
-    Raises UserError where the machine has no such device.
+    `graphs`: whether one process on a GPU may capture its steps. Raises UserError where the machine has no such device.
     """
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device not in ("auto", *available):
@@ -90,7 +92,8 @@ def start_engine(device: str, precision: str) -> Engine:
         where = torch.device(device)  # PartialState keeps for good what it was first asked for
     if precision == "auto":
         precision = "bf16" if gains_by_bf16(where) else "fp32"
-    return Engine(where, precision, processes.process_index, processes.num_processes)
+    rank, world = processes.process_index, processes.num_processes
+    return Engine(where, precision, rank, world, graphs and where.type == "cuda" and world == 1)
 
 
 def gains_by_bf16(device: torch.device) -> bool:

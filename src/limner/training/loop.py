@@ -16,7 +16,7 @@ from limner.training.ema import update_ema
 from limner.training.engine import Engine
 from limner.training.medium import Source
 from limner.training.state import State
-from limner.training.steps import adversarial_step, variational_step
+from limner.training.steps import Turn, adversarial_step, variational_step
 
 MAX_ROLLBACKS = 3
 
@@ -74,14 +74,21 @@ def train_step(recipe: Recipe, state: State, source: Source, engine: Engine, see
     y_BA = y_BA if recipe.conditioning else y_BA[:, :0]
     z_BZ = _latents(recipe, state, engine, seed)
 
-    if isinstance(recipe.objective, Elbo):
-        measured = variational_step(recipe.objective, state, x_BCHW, z_BZ, engine)
-    else:
-        measured = adversarial_step(recipe, recipe.objective, state, x_BCHW, y_BA, z_BZ, engine)
+    turn = Turn.at(recipe, state.images)
+
+    def step(x_BCHW: Tensor, y_BA: Tensor, z_BZ: Tensor) -> dict[str, Tensor]:
+        if isinstance(recipe.objective, Elbo):
+            measured = variational_step(recipe.objective, state, x_BCHW, z_BZ, engine)
+        else:
+            measured = adversarial_step(recipe, recipe.objective, turn, state, x_BCHW, y_BA, z_BZ, engine)
+        return {name: torch.stack([value.detach(), torch.ones_like(value)]) for name, value in measured.items()}
+
+    inputs = (x_BCHW, y_BA, z_BZ)
+    pairs = state.graphs.run(turn, step, *inputs) if engine.graphs else step(*inputs)
 
     state.images += count
     update_ema(state.mean_generator, state.generator, state.images, count, recipe.ema.halflife_images)
-    _add(state.sums, measured)
+    _add(state.sums, pairs)
 
 
 def _latents(recipe: Recipe, state: State, engine: Engine, seed: int) -> Tensor:
@@ -93,8 +100,9 @@ def _latents(recipe: Recipe, state: State, engine: Engine, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def _add(sums: dict[str, Tensor], measured: dict[str, Tensor]) -> None:
-    """Add every value to its sum, and 1 to the count beside it: not every step measures everything."""
-    for name, value in measured.items():
-        pair = torch.stack([value.detach(), torch.ones_like(value)])
-        sums[name] = sums[name] + pair if name in sums else pair
+def _add(sums: dict[str, Tensor], pairs: dict[str, Tensor]) -> None:
+    """Add every value to its sum, and the 1 beside it to their count: not every step measures everything."""
+    known = sums.keys() & pairs.keys()
+    if known:
+        torch._foreach_add_([sums[name] for name in known], [pairs[name] for name in known])
+    sums |= {name: pair.clone() for name, pair in pairs.items() if name not in known}

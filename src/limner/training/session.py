@@ -63,7 +63,7 @@ def train(
     if seed < 0:
         raise UserError(f"--seed is {seed}; it must be at least 0.")
     budget = Budget.choose(chosen.schedule.images, medium.facts.get("train"), images, epochs, minutes)
-    engine = start_engine(device, chosen.engine.precision)
+    engine = start_engine(device, chosen.engine.precision, chosen.engine.graphs)
     _check_shares(chosen, engine)
     precision = chosen.engine.model_copy(update={"precision": engine.precision})
     chosen = chosen.model_copy(update={"engine": precision})
@@ -105,10 +105,14 @@ def resume(
         trained = Recipe.model_validate(record["recipe"])
     except ValidationError:
         raise UserError(f"{old.path} was written by another version of Limner: go on with that one.") from None
+    graphs = trained.engine.graphs
     if recipe is not None or overrides:
         asked = load_recipe(old.path / RECIPE if recipe is None else recipe, overrides)
+        graphs = asked.engine.graphs  # may change: it changes nothing but speed
+        kept: dict[str, Any] = {"graphs": trained.engine.graphs}
         if asked.engine.precision == "auto":
-            asked = asked.model_copy(update={"engine": trained.engine})
+            kept["precision"] = trained.engine.precision
+        asked = asked.model_copy(update={"engine": asked.engine.model_copy(update=kept)})
     else:
         asked = old.recipe
     changed = asked.differences(trained)
@@ -123,7 +127,7 @@ def resume(
     budget = Budget(**info["budget"])
     if (images, epochs, minutes) != (None, None, None):
         budget = Budget.choose(0, medium.facts.get("train"), images, epochs, minutes)
-    engine = start_engine(device, trained.engine.precision)
+    engine = start_engine(device, trained.engine.precision, graphs)
     _check_shares(trained, engine)
     state = State.fresh(trained, info["seed"], engine.device, len(_attribute_names(trained, medium)))
     restore(state, record, tensors)

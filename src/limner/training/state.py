@@ -23,6 +23,7 @@ from limner.networks import build_discriminator, build_encoder, build_generator
 from limner.networks.layers import he_std
 from limner.randomness import torch_seed
 from limner.recipe import Adam, Concatenation, Recipe, Sgd
+from limner.training.graphs import Graphs
 
 FORMAT = 1
 
@@ -40,6 +41,8 @@ class State:
     rollbacks: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Of every metric, the sum since the last log line and of how many values it is."""
+    graphs: Graphs = field(default_factory=Graphs)
+    """Its steps as CUDA graphs, where the engine captures them."""
 
     @classmethod
     def fresh(cls, recipe: Recipe, seed: int, device: torch.device, attributes: int = 0) -> "State":
@@ -94,6 +97,7 @@ class State:
 
     def load_tensors(self, named: dict[str, Tensor]) -> None:
         """Take over the tensors of `tensors()`; raises KeyError or RuntimeError where they do not fit the networks."""
+        self.graphs = Graphs()  # those before hold the addresses of the optimisers' old moments
         for name, network in self.networks.items():
             network.load_state_dict(_under(named, f"{name}."))
         for name, optimizer in self.optimizers.items():
@@ -110,22 +114,34 @@ class State:
     def rates(self) -> dict[str, float]:
         """The optimisers' rates as they are now, of parameters at scale 1."""
         firsts = {name: optimizer.param_groups[0] for name, optimizer in self.optimizers.items()}
-        return {name: group["lr"] / group["scale"] for name, group in firsts.items()}
+        return {name: float(group["lr"]) / group["scale"] for name, group in firsts.items()}
 
     def set_rates(self, recipe: Recipe, share: float) -> None:
         """Set the optimisers' rates to the recipe's when `share` of the run is behind it, times `rate_scale`."""
         factor = recipe.schedule.rate(share) * self.rate_scale
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = getattr(recipe.optimizer, name).lr * factor * group["scale"]
+                rate = getattr(recipe.optimizer, name).lr * factor * group["scale"]
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
 
 
 def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Optimizer:
-    """The fused optimiser that `settings` describe; a step with `found_inf` set to 1 changes nothing."""
+    """The fused optimiser that `settings` describe; a step with `found_inf` set to 1 changes nothing.
+
+    On a CUDA device its rates are tensors, which a captured step reads anew at every replay.
+    """
+    on_cuda = next(network.parameters()).is_cuda
+    groups = _groups(network, settings.lr, isinstance(settings, Adam) and settings.equalised)
+    if on_cuda:
+        for group in groups:
+            group["lr"] = torch.tensor(group["lr"], device="cuda")
     if isinstance(settings, Sgd):
-        return torch.optim.SGD(_groups(network, settings.lr, False), settings.lr, settings.momentum, fused=True)
+        return torch.optim.SGD(groups, settings.lr, settings.momentum, fused=True)
     betas = (settings.beta1, settings.beta2)
-    return torch.optim.Adam(_groups(network, settings.lr, settings.equalised), settings.lr, betas, fused=True)
+    return torch.optim.Adam(groups, settings.lr, betas, fused=True, capturable=on_cuda)
 
 
 def _groups(network: nn.Module, rate: float, equalised: bool) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ Shapes: B batch, Z latent, A attributes, C channels, H and W the picture's sides
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,16 +22,38 @@ from limner.training.state import State
 CROSS_ENTROPY = ("minimax", "non-saturating")  # their logits are log odds, and 0 is the border
 
 
+class Turn(NamedTuple):
+    """What distinguishes one step of a training from another, besides its pictures and its chance."""
+
+    generator_learns: bool = True
+    strength: int = 0
+    """How strongly the penalties count: on every so many-th batch for all that were left out."""
+
+    @classmethod
+    def at(cls, recipe: Recipe, images: int) -> "Turn":
+        """Whose turn it is after so many images shown."""
+        settings = recipe.objective
+        if isinstance(settings, Elbo):
+            return cls()
+        number = images // recipe.schedule.batch + 1
+        strength = settings.penalty_every if number % settings.penalty_every == 0 else 0
+        return cls(number % settings.discriminator_steps == 0, strength)
+
+
 def adversarial_step(
-    recipe: Recipe, settings: Adversarial, state: State, x_BCHW: Tensor, y_BA: Tensor, z_BZ: Tensor, engine: Engine
+    recipe: Recipe,
+    settings: Adversarial,
+    turn: Turn,
+    state: State,
+    x_BCHW: Tensor,
+    y_BA: Tensor,
+    z_BZ: Tensor,
+    engine: Engine,
 ) -> dict[str, Tensor]:
-    """The discriminator's step on real and generated pictures and, every so many-th time, the generator's."""
+    """The discriminator's step on real and generated pictures and, where it is its turn, the generator's."""
     objective = OBJECTIVES[settings.name]
     generator, discriminator = state.generator, state.discriminator
-    turn = state.images // recipe.schedule.batch + 1
-    generator_learns = turn % settings.discriminator_steps == 0
-    strength = settings.penalty_every if turn % settings.penalty_every == 0 else 0
-
+    strength = turn.strength
     naming = recipe.conditioning.weight if isinstance(recipe.conditioning, Classifier | Projection) else 0.0
 
     def judge(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,7 +70,7 @@ def adversarial_step(
         return logits_B, named
 
     # The generated pictures are asked for the attributes of the real ones: the data's own joint distribution.
-    with engine.autocast(), torch.set_grad_enabled(generator_learns):
+    with engine.autocast(), torch.set_grad_enabled(turn.generator_learns):
         fake_BCHW = generator(torch.cat([z_BZ, y_BA], 1))
     generated_BCHW = fake_BCHW.detach().requires_grad_(strength * settings.r2 > 0)
     x_BCHW.requires_grad_(strength * settings.r1 > 0)
@@ -77,7 +100,7 @@ def adversarial_step(
     if isinstance(settings, Wasserstein) and settings.clip:
         clip_weights_(discriminator, settings.clip)
 
-    if generator_learns:
+    if turn.generator_learns:
         discriminator.requires_grad_(False)  # the gradient passes through it and stops at none of its weights
         with engine.autocast():
             judged_B, attributes = judge(fake_BCHW)

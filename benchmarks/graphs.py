@@ -1,0 +1,80 @@
+"""How much faster does a GPU train where steps are replayed as CUDA graphs than where the host launches every kernel?
+
+A row is a recipe and its `--set` overrides: so many steps to warm up, which capture the graphs, then as many by the
+clock, first without graphs, then with them. Needs a CUDA device. Results go to results/graphs.json, and the table of
+docs/train.md is made of them.
+"""
+
+import argparse
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from page import DOCS, put_rows
+
+from limner.data.packed import PackedFaces
+from limner.recipe import load_recipe
+from limner.training.engine import machine_facts, start_engine
+from limner.training.loop import train_step
+from limner.training.medium import open_medium
+from limner.training.state import State
+
+RESULTS = Path(__file__).parent / "results" / "graphs.json"
+BEGIN = "<!-- rows: python benchmarks/graphs.py -->"
+STEPS = 48
+WIDE = [f"{player}.{change}" for player in ("generator", "discriminator") for change in ("width=64", "max_width=512")]
+ROWS = {
+    "modern, width 64": ("modern", WIDE),
+    "modern-cpu": ("modern-cpu", []),
+    "dcgan": ("dcgan", []),
+    "wgan-gp": ("wgan-gp", []),
+}
+
+
+def images_per_second(name: str, overrides: list[str], faces: PackedFaces, graphs: bool) -> float:
+    """Of STEPS steps in the precision that the device chooses."""
+    recipe = load_recipe(name, overrides)
+    engine = start_engine("cuda", "auto", graphs)
+    state, source = State.fresh(recipe, 0, engine.device), open_medium(recipe, faces).source(0, engine.device)
+
+    def go_on() -> float:
+        began = time.perf_counter()
+        for _ in range(STEPS):
+            state.set_rates(recipe, 0.1)
+            train_step(recipe, state, source, engine, 0)
+        torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    go_on()
+    return STEPS * recipe.schedule.batch / go_on()
+
+
+def table(told: dict[str, Any]) -> str:
+    lines = ["| recipe | batch | images/s, launched | images/s, replayed | ratio |", "|---|---|---|---|---|"]
+    for row in told["rows"]:
+        launched, replayed = row["images_per_second"]
+        name, batch = row["row"], row["batch"]
+        lines.append(f"| {name} | {batch} | {launched:,.0f} | {replayed:,.0f} | {replayed / launched:.1f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="prepared pictures, 64 pixels wide")
+    faces = PackedFaces.open(parser.parse_args().data)
+    rows = [
+        {
+            "row": row,
+            "overrides": overrides,
+            "batch": load_recipe(name, overrides).schedule.batch,
+            "images_per_second": [images_per_second(name, overrides, faces, graphs) for graphs in (False, True)],
+        }
+        for row, (name, overrides) in ROWS.items()
+    ]
+    machine = machine_facts(torch.device("cuda"))
+    told = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "torch": torch.__version__, "machine": machine}
+    RESULTS.write_text(json.dumps({**told, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    put_rows(DOCS / "train.md", BEGIN, table({"rows": rows}))
