@@ -67,12 +67,13 @@ COMBINATIONS = [
 ]
 
 
-def ship(run: Run, faces: PackedFaces, anyway: bool) -> None:
-    """Measure the run's model as it would be shipped, and put it in the place of the one that is there if it is better.
+def ship(run: Run, model: Model, after: str, faces: PackedFaces, anyway: bool) -> None:
+    """Measure a run's model as it would be shipped, and put it in the place of the one that is there if it is better.
 
-    Better is a smaller Fréchet distance; `anyway` ships it all the same.
+    Better is a smaller Fréchet distance; `anyway` ships it all the same. `after`: the command that was given after the
+    training.
     """
-    model, target = run.model, FOLDER / NAME
+    target = FOLDER / NAME
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / NAME
         facts = model.config.model_dump(exclude={"weights_sha256"})
@@ -81,7 +82,7 @@ def ship(run: Run, faces: PackedFaces, anyway: bool) -> None:
         told = {
             "results": [result.model_dump(mode="json") for result in results],
             "curve": curve(run),
-            "training": training(run),
+            "training": training(run, model.config.images, after),
             "history": [],
         }
         before = target / METRICS
@@ -106,22 +107,26 @@ def curve(run: Run) -> list[tuple[int, float]]:
     return [(one.images, round(one.value, 2)) for one in found]
 
 
-def training(run: Run) -> dict[str, Any]:
-    """How the model was made."""
-    info, stop = run.info, run.log[-1]
+def training(run: Run, images: int, after: str) -> dict[str, Any]:
+    """How the model was made, which had been shown so many images."""
+    info = run.info
+    seconds = next(line["seconds"] for line in run.log if line["images"] >= images)
     machine = info["machine"]
     return {
         "recipe": run.recipe.name,
         "command": info["command"],
-        "images": stop["images"],
-        "minutes": round(stop["seconds"] / 60),
-        "machine": f"{machine['device_name']}, {of_threads(machine['threads'])}, {info['precision']}",
+        "after": after,
+        "images": images,
+        "minutes": round(seconds / 60),
+        "machine": f"{machine['device_name']}{of_threads(machine)}, {info['precision']}",
         "started": info["started"],
     }
 
 
-def of_threads(count: int) -> str:
-    return "one thread" if count == 1 else f"{count} threads"
+def of_threads(machine: dict[str, Any]) -> str:
+    if machine["device"] != "cpu":
+        return ""
+    return ", one thread" if machine["threads"] == 1 else f", {machine['threads']} threads"
 
 
 def summary(told: dict[str, Any]) -> dict[str, Any]:
@@ -148,8 +153,8 @@ def measured_card(told: dict[str, Any]) -> str:
         "\n## How it was made\n",
         f"Recipe `{made['recipe']}`, {made['images']:,} images in {made['minutes']:,} minutes on {made['machine']}, "
         f"begun {made['started'][:10]}:\n",
-        f"    {made['command']}\n",
-        "## What it reaches\n",
+        *(f"    {command}" for command in (made["command"], made["after"]) if command),
+        "\n## What it reaches\n",
         f"Protocol `{first.protocol}`: {first.n_fake:,} generated against {first.n_real:,} held-out pictures, crop "
         f"{first.crop}, {first.resolution} pixels, {len(first.seeds)} seeds, measured {first.evaluated[:10]} with "
         "these very weights (fp16). The floor is what training pictures reach in the place of generated ones.\n",
@@ -243,7 +248,9 @@ def titled(rows: list[tuple[str, NDArray[np.uint8]]], gap_every: int | None = No
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, nargs="?", help="a run of modern-attributes")
+    parser.add_argument("run", type=Path, nargs="?", help="a run with attributes")
+    parser.add_argument("--model", type=Path, help="ship this model of the run and not its last one")
+    parser.add_argument("--after", default="", metavar="COMMAND", help="what was done to it after the training")
     parser.add_argument("--data", type=Path, help="the pictures it was trained on")
     parser.add_argument("--anyway", action="store_true", help="ship it even if it is no better")
     parser.add_argument("--pictures", action="store_true", help="only draw the pictures of the docs")
@@ -251,5 +258,7 @@ if __name__ == "__main__":
     if not arguments.pictures:
         if arguments.run is None or arguments.data is None:
             parser.error("give a run and --data, or --pictures")
-        ship(Run.open(arguments.run), PackedFaces.open(arguments.data), arguments.anyway)
+        run = Run.open(arguments.run)
+        model = Model.load(arguments.model) if arguments.model else run.model
+        ship(run, model, arguments.after, PackedFaces.open(arguments.data), arguments.anyway)
     draw_pictures(Model.load(NAME))
