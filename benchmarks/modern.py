@@ -23,6 +23,7 @@ from limner.training.session import train
 RESULTS = Path(__file__).parent / "results" / "modern.json"
 BEGIN = "<!-- rows: python benchmarks/modern.py -->"
 PLAYERS = ("generator", "discriminator")
+KEY = ("row", "budget", "seed", "threads", "processor")  # what tells results apart
 QUIET = ["record.evaluate_images=0"]  # measuring as it goes would take minutes from the training
 
 
@@ -163,7 +164,7 @@ if __name__ == "__main__":
     for row in arguments.rows or ROWS:
         for seed in arguments.seeds:
             one = measure(row, seed, budget, faces, arguments.runs)
-            known[f"{row}/{words(budget)}/{seed}"] = one
+            known["/".join(str(one[part]) for part in KEY)] = one
             RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
             put_rows(DOCS / "modern.md", BEGIN, table(list(known.values())))
             print(table([one]).splitlines()[-1], flush=True)
