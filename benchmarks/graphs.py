@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from modern import both
 from page import DOCS, put_rows
 
 from limner.data.packed import PackedFaces
@@ -25,9 +26,8 @@ from limner.training.state import State
 RESULTS = Path(__file__).parent / "results" / "graphs.json"
 BEGIN = "<!-- rows: python benchmarks/graphs.py -->"
 STEPS = 48
-WIDE = [f"{player}.{change}" for player in ("generator", "discriminator") for change in ("width=64", "max_width=512")]
 ROWS = {
-    "modern, width 64": ("modern", WIDE),
+    "modern, width 64": ("modern", both(width=64, max_width=512)),
     "modern-cpu": ("modern-cpu", []),
     "dcgan": ("dcgan", []),
     "wgan-gp": ("wgan-gp", []),
@@ -52,9 +52,9 @@ def images_per_second(name: str, overrides: list[str], faces: PackedFaces, graph
     return STEPS * recipe.schedule.batch / go_on()
 
 
-def table(told: dict[str, Any]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| recipe | batch | images/s, launched | images/s, replayed | ratio |", "|---|---|---|---|---|"]
-    for row in told["rows"]:
+    for row in rows:
         launched, replayed = row["images_per_second"]
         name, batch = row["row"], row["batch"]
         lines.append(f"| {name} | {batch} | {launched:,.0f} | {replayed:,.0f} | {replayed / launched:.1f} |")
@@ -74,7 +74,11 @@ if __name__ == "__main__":
         }
         for row, (name, overrides) in ROWS.items()
     ]
-    machine = machine_facts(torch.device("cuda"))
-    told = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "torch": torch.__version__, "machine": machine}
-    RESULTS.write_text(json.dumps({**told, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    put_rows(DOCS / "train.md", BEGIN, table({"rows": rows}))
+    told = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "torch": torch.__version__,
+        "machine": machine_facts(torch.device("cuda")),
+        "rows": rows,
+    }
+    RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    put_rows(DOCS / "train.md", BEGIN, table(rows))

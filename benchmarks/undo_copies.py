@@ -12,6 +12,7 @@ Shapes: N pictures, C channels, H and W sides, P pixels, K values of a window.
 import argparse
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from limner.data.packed import PackedFaces
 from limner.latent.noise import training_latents
 from limner.model import Model, save_model
-from limner.networks.modern import ModulatedBatchNorm
+from limner.networks.modern import through
 from limner.pixels import from_pixels
 
 REACH = 2  # pixels on each side
@@ -60,25 +61,14 @@ def pad(x_NCHW: Tensor) -> Tensor:
     return F.pad(x_NCHW, (REACH,) * 4, mode="replicate")
 
 
-class Halves:
-    """A `modern` generator, cut before its last doubling but one."""
-
-    def __init__(self, generator: nn.Module) -> None:
-        self.linear, layers = generator.linear, list(generator.main)  # type: ignore[arg-type]
-        doublings = [k for k, layer in enumerate(layers) if isinstance(layer, nn.ConvTranspose2d)]
-        self.trunk, self.head = layers[: doublings[-2]], nn.ModuleList(layers[doublings[-2] :])
-
-    def draw(self, z_BZ: Tensor, layers: list[nn.Module] | nn.ModuleList, x: Tensor) -> Tensor:
-        for layer in layers:
-            x = layer(x, z_BZ) if isinstance(layer, ModulatedBatchNorm) else layer(x)
-        return x
-
-
 def fit(model: Model, weights: Tensor, biases: Tensor, steps: int) -> None:
     """Move the generator's last two doublings to the filtered pictures of the generator as it was."""
-    halves, before = Halves(model.generator), Halves(deepcopy(model.generator))
-    halves.head.requires_grad_(True)
-    optimizer = torch.optim.Adam(halves.head.parameters(), RATE, (0.9, 0.99), fused=True)
+    generator: Any = model.generator
+    doublings = [k for k, layer in enumerate(generator.main) if isinstance(layer, nn.ConvTranspose2d)]
+    trunk, head = generator.main[: doublings[-2]], generator.main[doublings[-2] :]
+    before = deepcopy(head)
+    head.requires_grad_(True)
+    optimizer = torch.optim.Adam(head.parameters(), RATE, (0.9, 0.99), fused=True)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     source, known_MA = torch.Generator().manual_seed(0), torch.from_numpy(model.known_MA).float()
     for step in range(steps):
@@ -87,10 +77,10 @@ def fit(model: Model, weights: Tensor, biases: Tensor, steps: int) -> None:
             z_BZ = torch.cat([z_BZ, known_MA[torch.randint(len(known_MA), (BATCH,), generator=source)]], 1)
         with torch.no_grad():
             with torch.autocast("cpu", torch.bfloat16):
-                x_BCHW = halves.draw(z_BZ, halves.trunk, halves.linear(z_BZ)).float()
-            drawn_BCHW = before.draw(z_BZ, before.head, x_BCHW)
+                x_BCHW = through(trunk, generator.linear(z_BZ), z_BZ).float()
+            drawn_BCHW = through(before, x_BCHW, z_BZ)
             target_BCHW = apply_filter(drawn_BCHW, weights, biases)
-        loss = F.mse_loss(halves.draw(z_BZ, halves.head, x_BCHW), target_BCHW)
+        loss = F.mse_loss(through(head, x_BCHW, z_BZ), target_BCHW)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -98,7 +88,7 @@ def fit(model: Model, weights: Tensor, biases: Tensor, steps: int) -> None:
         if step % 100 == 0 or step == steps - 1:
             left, start = (error.item() ** 0.5 * 127.5 for error in (loss, F.mse_loss(drawn_BCHW, target_BCHW)))
             print(f"{step} steps: {left:.2f} of {start:.2f} pixel values", flush=True)
-    halves.head.requires_grad_(False)
+    head.requires_grad_(False)
 
 
 if __name__ == "__main__":

@@ -112,11 +112,10 @@ def test_the_command_in_the_header(
     options = dict(zip(command[2::2], command[3::2], strict=True))
     assert {"--out"} <= options.keys() <= {"--out", "--minutes", "--data"}
 
-    small = shrunk(name)
-    data = []
-    if "--data" in options:
-        data = ["--data", str((faces32 if "data.size=32" in small or "32" in name else faces64).path)]
-    arguments = ["train", name, *data, *small, "--device", device, "--quiet"]
+    faces = fitting(small_recipe(name), faces64, faces32)
+    assert ("--data" in options) == (faces is not None)
+    data = ["--data", str(faces.path)] if faces else []
+    arguments = ["train", name, *data, *shrunk(name), "--device", device, "--quiet"]
     alone, stopped = str(tmp_path / "alone"), str(tmp_path / "stopped")
     run(*arguments, "--out", alone, "--images", "20")
     run(*arguments, "--out", stopped, "--images", "12")

@@ -7,7 +7,7 @@ standard deviation (Karras et al. 2018) and one linear layer. Weights start as H
 is worth: docs/modern.md. Shapes: B batch, Z latent, C channels, H and W the picture's sides, O outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import log2
 from typing import Literal
 
@@ -63,10 +63,7 @@ class ModernGenerator(nn.Module):
 
     def forward(self, z_BZ: Tensor) -> Tensor:
         """B x Z -> B x 3 x H x W in [-1, 1]."""
-        x_BCHW = self.linear(z_BZ)
-        for layer in self.main:
-            x_BCHW = layer(x_BCHW, z_BZ) if isinstance(layer, ModulatedBatchNorm) else layer(x_BCHW)
-        return x_BCHW  # type: ignore[no-any-return]
+        return through(self.main, self.linear(z_BZ), z_BZ)
 
 
 class ModernDiscriminator(nn.Module):
@@ -89,6 +86,13 @@ class ModernDiscriminator(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """B x C x H x W -> B x O."""
         return self.linear(self.main(x_BCHW))  # type: ignore[no-any-return]
+
+
+def through(layers: Iterable[nn.Module], x_BCHW: Tensor, z_BZ: Tensor) -> Tensor:
+    """What consecutive layers of a generator make of `x_BCHW`; those that follow the latent are given it."""
+    for layer in layers:
+        x_BCHW = layer(x_BCHW, z_BZ) if isinstance(layer, ModulatedBatchNorm) else layer(x_BCHW)
+    return x_BCHW
 
 
 class ModulatedBatchNorm(nn.Module):

@@ -133,11 +133,12 @@ def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Opt
 
     On a CUDA device its rates are tensors, which a captured step reads anew at every replay.
     """
-    on_cuda = next(network.parameters()).is_cuda
+    device = next(network.parameters()).device
+    on_cuda = device.type == "cuda"
     groups = _groups(network, settings.lr, isinstance(settings, Adam) and settings.equalised)
     if on_cuda:
         for group in groups:
-            group["lr"] = torch.tensor(group["lr"], device="cuda")
+            group["lr"] = torch.tensor(group["lr"], device=device)
     if isinstance(settings, Sgd):
         return torch.optim.SGD(groups, settings.lr, settings.momentum, fused=True)
     betas = (settings.beta1, settings.beta2)
