@@ -1,10 +1,18 @@
-"""The running mean against its closed form."""
+"""The EMA against its closed form, and the spectral norms of an averaged network against singular values."""
+
+from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from limner.training.ema import update_ema
+from limner.data.packed import PackedFaces
+from limner.model import Model
+from limner.networks import build_generator
+from limner.networks.sngan import SnganGeneratorSettings
+from limner.training.ema import settle_spectral_norms, update_ema
+from limner.training.session import train
 
 
 def linear(value: float) -> nn.Module:
@@ -56,3 +64,34 @@ def test_statistics_of_batch_norm_are_averaged_and_its_counter_copied() -> None:
     assert mean.running_mean.tolist() == pytest.approx([4.0] * 3)
     assert mean.num_batches_tracked.item() == 5
     assert network.running_mean.tolist() == [8.0] * 3
+
+
+@pytest.mark.parametrize("halflife", [0.0, 400.0])
+def test_spectral_norms_of_the_average_are_one(halflife: float) -> None:
+    """Against the largest singular value of each layer's matrix, while the network's weights wander far."""
+    torch.manual_seed(0)
+    network = build_generator(SnganGeneratorSettings(network="sngan-pixelnorm", width=64), 32, 16)
+    mean = deepcopy(network).eval().requires_grad_(False)
+    optimizer = torch.optim.Adam(network.parameters(), 0.01, (0.5, 0.999))
+    goal = torch.randn(8, 3, 32, 32)
+    for step in range(1, 101):
+        (network(torch.randn(8, 16)) - goal).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        update_ema(mean, network, 8 * step, 8, halflife)
+    settle_spectral_norms(mean)
+    layers = [layer for layer in mean.modules() if isinstance(layer, nn.ConvTranspose2d)]
+    assert len(layers) == 4
+    for layer in layers:
+        matrix = layer.weight.transpose(0, 1).flatten(1)  # a row for each channel that comes out
+        assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_saved_model_of_a_run_has_spectral_norms_of_one(tmp_path: Path, faces32: PackedFaces) -> None:
+    small = ("generator.width=64", "discriminator.width=8", "data.size=32", "schedule.batch=8", "record.grid=4")
+    train("sngan-pixelnorm", faces32, tmp_path / "run", images=800, overrides=small, quiet=True)
+    generator = Model.load(tmp_path / "run").generator
+    for layer in generator.modules():
+        if isinstance(layer, nn.ConvTranspose2d):
+            matrix = layer.weight.transpose(0, 1).flatten(1)
+            assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1.0, abs=1e-3)

@@ -190,7 +190,8 @@ class Recorder:
         """What the running mean makes of the fixed latents."""
         with self.engine.autocast():
             inputs_BI = torch.cat([self.latents_BZ, self.labels_BA], 1)
-            portions = [state.mean_generator(part.to(self.engine.device)) for part in torch.split(inputs_BI, BATCH)]
+            generator = state.averaged_generator()
+            portions = [generator(part.to(self.engine.device)) for part in torch.split(inputs_BI, BATCH)]
         return torch.cat(portions)
 
     def _sample(self, state: State) -> None:
@@ -210,11 +211,12 @@ class Recorder:
             self.measurable = False
             self.terminal.say(f"Nothing is measured in this training: {error}")
             return
-        value = self.judgement.judge(state.mean_generator, {**self.facts, "images": state.images}, self.known_MA)
+        value = self.judgement.judge(state.averaged_generator(), {**self.facts, "images": state.images}, self.known_MA)
         self.terminal.say(f"{state.images:,} images: {self.judgement.metric} {value:.1f}")
         self.clock = time.monotonic()  # measuring is not training
 
     def _checkpoint(self, state: State) -> None:
+        generator = state.averaged_generator()
         if state.images != self.saved:  # a whole one is not put at risk by writing it again
             os.fsync(self.log.fileno())
             facts = {
@@ -224,7 +226,7 @@ class Recorder:
             }
             save_checkpoint(self.run.path / CHECKPOINTS, state, self.recipe.record.keep_checkpoints, **facts)
             self.saved = state.images
-        save_model(self.run.path / MODEL, state.mean_generator, {**self.facts, "images": state.images}, self.known_MA)
+        save_model(self.run.path / MODEL, generator, {**self.facts, "images": state.images}, self.known_MA)
         film = self.medium.film(sorted((self.run.path / SAMPLES).glob("[0-9]*.png"), key=lambda path: int(path.stem)))
         if film is not None:
             write_file(self.run.path / FILM, film)

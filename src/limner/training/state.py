@@ -23,6 +23,7 @@ from limner.networks import build_discriminator, build_encoder, build_generator
 from limner.networks.layers import he_std
 from limner.randomness import torch_seed
 from limner.recipe import Adam, Concatenation, Recipe, Sgd
+from limner.training.ema import settle_spectral_norms
 from limner.training.graphs import Graphs
 
 FORMAT = 1
@@ -80,8 +81,12 @@ class State:
 
     @property
     def mean_generator(self) -> nn.Module:
-        """Its running mean, from which samples and models are made."""
+        """The average of the generator's weights, as the last step left it."""
         return self.networks["mean_generator"]
+
+    def averaged_generator(self) -> nn.Module:
+        """The same, ready for use: samples and models are made from it."""
+        return settle_spectral_norms(self.mean_generator)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state under a name of its own."""
