@@ -44,7 +44,7 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="session")
 def faces32(tmp_path_factory: pytest.TempPathFactory) -> "PackedFaces":
-    """192 drawn faces of 32 x 32, of which 19 are held out."""
+    """192 drawn faces of 32 x 32, of which 9 are `val` and 10 are `test`."""
     from limner.data.prepare import prepare
 
     return prepare("synthetic:192", tmp_path_factory.mktemp("data") / "faces32", size=32, workers=1, quiet=True)
@@ -68,6 +68,7 @@ def pack_faces() -> Callable[..., "PackedFaces"]:
             attribute_names=("odd",),
             keep=1.0,
             heldout=None,
+            test=None,
             seed=0,
             content_hash="made",
         )

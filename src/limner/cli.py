@@ -96,7 +96,12 @@ def prepare(
     ] = None,
     keep: Annotated[float, typer.Option(help="Probability with which each picture is used.")] = 1.0,
     heldout: Annotated[
-        int | None, typer.Option(help="Hold out this many random pictures instead of the official partition.")
+        int | None,
+        typer.Option(help="Hold out this many random pictures, whole persons, instead of the source's own partition."),
+    ] = None,
+    test: Annotated[
+        int | None,
+        typer.Option(help="How many of --heldout are the split test, which reports. Default: all but 2,000, or half."),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="CSV of labels for a folder or zip of pictures.")] = None,
     seed: Annotated[int, typer.Option(help="For all that is random.")] = 0,
@@ -114,6 +119,7 @@ def prepare(
         crop=crop,
         keep=keep,
         heldout=heldout,
+        test=test,
         seed=seed,
         workers=workers,
         labels=labels,

@@ -351,8 +351,8 @@ CALLS: dict[str, Call] = {
     "labels_utf16": Call(labelled("file,a\ngood.png,1\n".encode("utf-16")), "line 1: not UTF-8"),
     "labels_field_endless": Call(labelled('file,a\ngood.png,"' + "1" * 200_000), "line 2: field larger than"),
     "labels_of_others": Call(labelled("file,a\nother.png,1\n"), "'no line in labels.csv'"),
-    "labels_split_empty": Call(labelled("file,split\ngood.png,train\nmore.png,\n"), "line 3: the split is empty"),
-    "labels_no_train": Call(labelled("file,split\ngood.png,a\nmore.png,b\n"), "source's split 'train'"),
+    "labels_split_empty": Call(labelled("file,split\ngood.png,train\nmore.png,\n"), "line 3: '' is no split"),
+    "labels_no_train": Call(labelled("file,split\ngood.png,val\nmore.png,test\n"), "source's split 'train'"),
     "labels_two": Call(
         folder_with({"source/labels.csv": b"file,a\n", "source/b/labels.csv": b"file,a\n"}), "name one with --labels"
     ),
@@ -378,6 +378,8 @@ CALLS: dict[str, Call] = {
     "keep_nan": Call(with_options(keep=float("nan")), "keep nan is no probability"),
     "keep_none_left": Call(with_options(keep=1e-12), "keep left out every one of the 2 pictures"),
     "heldout_negative": Call(with_options(heldout=-1), "heldout -1 is negative"),
+    "test_alone": Call(with_options(test=1), "test 1 says how many of the held-out pictures report: give heldout"),
+    "test_too_many": Call(with_options(heldout=1, test=2), "test 2 is out of range: give 0 to 1"),
     "heldout_everything": Call(with_options(heldout=2), "heldout 2 leaves nothing for training"),
     "seed_negative": Call(with_options(seed=-1), "seed -1 is negative"),
     "workers_zero": Call(with_options(workers=0), "workers 0 is out of range"),

@@ -37,8 +37,8 @@ def test_rows(packed: Path) -> None:
     assert (len(train), len(heldout)) == (8, 4)
     assert sorted([*train, *heldout]) == list(range(12))
     assert train.dtype == np.int64
-    with pytest.raises(UserError, match="its splits are heldout, train"):
-        faces.rows("test")
+    with pytest.raises(UserError, match="its splits are test, train, val"):
+        faces.rows("validation")
 
 
 def edit_info(**changes: object) -> Callable[[Path], object]:
@@ -57,7 +57,7 @@ def edit_info(**changes: object) -> Callable[[Path], object]:
         (lambda p: (p / "attributes.npy").unlink(), "attributes.npy is missing or damaged"),
         (lambda p: (p / "index.csv").unlink(), "index.csv is missing or damaged"),
         (lambda p: (p / "dataset.json").write_text("{"), "dataset.json cannot be used"),
-        (edit_info(format_version=2), "format_version"),
+        (edit_info(format_version=1), "format_version"),
         (edit_info(surprise=1), "surprise"),
         (edit_info(size=32), "images.npy holds"),
         (edit_info(attribute_names=["a", "b"]), "attributes.npy holds"),
@@ -66,9 +66,12 @@ def edit_info(**changes: object) -> Callable[[Path], object]:
         (lambda p: (p / "images.npy").write_bytes((p / "images.npy").read_bytes()[:500]), "images.npy is missing"),
         (lambda p: (p / "images.npy").write_bytes(b""), "images.npy is missing"),
         (lambda p: (p / "index.csv").write_text("row,file\n"), "its header is not"),
-        (lambda p: (p / "index.csv").write_text("row,file,split,identity\n1,2\n"), "index.csv is missing or damaged"),
-        (lambda p: (p / "index.csv").write_text("row,file,split,identity\n0,a,train,\n"), "index.csv holds"),
-        (lambda p: (p / "index.csv").write_text((p / "index.csv").read_text().replace("heldout", "x")), "other splits"),
+        (
+            lambda p: (p / "index.csv").write_text("row,file,split,identity,official\n1,2\n"),
+            "index.csv is missing or damaged",
+        ),
+        (lambda p: (p / "index.csv").write_text("row,file,split,identity,official\n0,a,train,,\n"), "index.csv holds"),
+        (lambda p: (p / "index.csv").write_text((p / "index.csv").read_text().replace("test", "x")), "other splits"),
     ],
 )
 def test_damage_is_named(damage: Callable[[Path], object], message: str, packed: Path) -> None:

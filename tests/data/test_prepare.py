@@ -21,6 +21,7 @@ from limner.data import prepare as module
 from limner.data import workers
 from limner.data.packed import PackedFaces
 from limner.data.prepare import prepare
+from limner.data.splits import SPLITS, choose_rows, official_splits
 from limner.errors import UserError
 
 
@@ -169,10 +170,10 @@ def test_everything_is_written_and_opens(tmp_path: Path) -> None:
     assert faces.attribute_names == ("smiling", "old")
     np.testing.assert_array_equal(faces.attributes_NA, [[i % 2, i >= 5] for i in range(19)])
     assert rejects(faces) == {"019.png": "no line in labels.csv"}
-    assert Counter(faces.splits.tolist()) == {"train": 17, "heldout": 2}
+    assert Counter(faces.splits.tolist()) == {"train": 17, "val": 1, "test": 1}
     assert Image.open(faces.path / "preview.png").size == (10 * 18 + 2, 2 * 18 + 2)
     assert faces.info.counts.model_dump() == {
-        "found": 20, "left_out": 0, "rejected": 1, "pictures": 19, "splits": {"heldout": 2, "train": 17},
+        "found": 20, "left_out": 0, "rejected": 1, "pictures": 19, "splits": {"test": 1, "train": 17, "val": 1},
     }  # fmt: skip
 
 
@@ -210,10 +211,14 @@ def test_keep(tmp_path: Path) -> None:
     assert half.info.counts.left_out == 200 - len(half)
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 19])
-def test_heldout_is_exact(count: int, tmp_path: Path) -> None:
-    faces = run(folder_of(tmp_path / "source", 20), tmp_path / "out", heldout=count)
-    assert Counter(faces.splits.tolist())["heldout"] == count
+@pytest.mark.parametrize(
+    ("heldout", "test", "val", "reporting"), [(0, None, 0, 0), (1, None, 0, 1), (7, None, 3, 4), (19, 15, 4, 15)]
+)
+def test_heldout_is_exact(heldout: int, test: int | None, val: int, reporting: int, tmp_path: Path) -> None:
+    faces = run(folder_of(tmp_path / "source", 20), tmp_path / "out", heldout=heldout, test=test)
+    counts = Counter(faces.splits.tolist())
+    assert (counts["train"], counts["val"], counts["test"]) == (20 - heldout, val, reporting)
+    assert counts.total() == 20
 
 
 def test_default_share_of_a_single_picture_is_for_training(tmp_path: Path) -> None:
@@ -228,10 +233,10 @@ def test_persons_are_on_one_side_only(tmp_path: Path) -> None:
     chosen = []
     for seed in range(5):
         faces = run(source, tmp_path / f"out{seed}", heldout=17, seed=seed)
-        sides = [{person[faces.files[row]] for row in faces.rows(split)} for split in ("train", "heldout")]
-        assert not sides[0] & sides[1]
+        sides = [{person[faces.files[row]] for row in faces.rows(split)} for split in ("train", "val", "test")]
+        assert sum(map(len, sides)) == len(set.union(*sides)) == 12
         assert len(faces.rows("heldout")) == 17
-        chosen.append(frozenset(sides[1]))
+        chosen.append(frozenset(sides[1] | sides[2]))
     assert len(set(chosen)) > 1
 
 
@@ -243,7 +248,7 @@ def test_whole_persons_make_the_number_where_they_can(sizes: tuple[int, ...], as
     starts = np.cumsum((0, *sizes))
     persons = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=False)]
     for seed in range(20):
-        rows = module._choose_rows(persons, asked, np.random.default_rng(seed))
+        rows = choose_rows(persons, asked, np.random.default_rng(seed))
         assert len(rows) == len(set(rows)) == chosen
         assert all(set(person) <= set(rows) or not set(person) & set(rows) for person in persons)
 
@@ -255,7 +260,47 @@ def test_split_column_is_used_unless_heldout_is_given(tmp_path: Path) -> None:
     assert faces.splits.tolist() == ["train", "val", "test", "train"]
     assert faces.rows("heldout").tolist() == [1, 2]
     chosen = run(source, tmp_path / "random", heldout=1)
-    assert Counter(chosen.splits.tolist()) == {"train": 3, "heldout": 1}
+    assert Counter(chosen.splits.tolist()) == {"train": 3, "test": 1}
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "moved"),
+    [
+        ({"train": 30, "val": 5, "test": 6}, {"train": 30, "val": 5, "test": 6}, set()),
+        ({"train": 30, "val": 5}, {"train": 24, "val": 6, "test": 5}, {("train", "val"), ("val", "test")}),
+        ({"train": 30, "test": 5}, {"train": 24, "val": 6, "test": 5}, {("train", "val")}),
+        ({"train": 60}, {"train": 54, "val": 3, "test": 3}, {("train", "val"), ("train", "test")}),
+    ],
+)
+def test_the_partition_of_the_source_is_completed(
+    there: dict[str, int], wanted: dict[str, int], moved: set[tuple[str, str]], tmp_path: Path
+) -> None:
+    official = [split for split, count in there.items() for _ in range(count)]
+    source = folder_of(tmp_path / "source", len(official))
+    lines = [f"{row:03d}.png,{split},{row // 3}\n" for row, split in enumerate(official)]  # three images a person
+    (source / "labels.csv").write_text("file,split,identity\n" + "".join(lines))
+    faces = run(source, tmp_path / "out")
+    assert Counter(faces.splits.tolist()) == wanted
+    with (faces.path / "index.csv").open() as index:
+        rows = [*csv.DictReader(index)]
+    assert [row["official"] for row in rows] == official
+    assert {(row["official"], row["split"]) for row in rows if row["official"] != row["split"]} == moved
+    people = {split: {row["identity"] for row in rows if row["split"] == split} for split in ("train", "val")}
+    assert not people["train"] & people["val"]
+
+
+def test_the_real_partition_is_completed_by_whole_people(real_celeba: Path) -> None:
+    lines = (real_celeba / "list_eval_partition.txt").read_text().split("\n")
+    value = dict(line.split() for line in lines if line)
+    person = dict(line.split() for line in (real_celeba / "identity_CelebA.txt").read_text().split("\n") if line)
+    with zipfile.ZipFile(real_celeba / "img_align_celeba.zip") as archive:
+        files = sorted(name.rpartition("/")[2] for name in archive.namelist() if name.endswith(".jpg"))
+    persons = [person[file] for file in files]
+    splits = official_splits([{"0": "train", "1": "val"}[value[file]] for file in files], persons, seed=0)
+    assert splits is not None
+    assert Counter(splits) == {"train": 13_979, "val": 2_000, "test": 2_044}
+    people = [{persons[row] for row, split in enumerate(splits) if split == name} for name in SPLITS]
+    assert sum(map(len, people)) == len(set.union(*people))
 
 
 def test_synthetic_faces_are_the_drawn_ones(tmp_path: Path) -> None:
@@ -282,6 +327,13 @@ def test_heldout_smaller_than_any_person(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="every person has more pictures"):
         run(source, tmp_path / "out", heldout=2)
     assert Counter(run(source, tmp_path / "out").splits.tolist()) == {"train": 6}
+
+
+def test_split_names_other_than_the_three_are_refused(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "source", 2)
+    (source / "labels.csv").write_text("file,split\n000.png,train\n001.png,holdout\n")
+    with pytest.raises(UserError, match=r"labels.csv, line 3: 'holdout' is no split: train, val, test"):
+        run(source, tmp_path / "out")
 
 
 def test_preparing_loads_neither_torch_nor_pyplot() -> None:
@@ -320,7 +372,7 @@ def test_real_celeba(real_celeba: Path, tmp_path: Path) -> None:
     two = prepare(real_celeba, tmp_path / "two", workers=2, quiet=True)
     assert len(two) == two.info.counts.found == 18_023
     assert two.info.counts.rejected == 0
-    assert two.info.counts.splits == {"train": 15_979, "val": 2_044}
+    assert two.info.counts.splits == {"train": 13_979, "val": 2_000, "test": 2_044}
     assert len(two.attribute_names) == 40
     one = prepare(real_celeba / "img_align_celeba.zip", tmp_path / "one", workers=1, quiet=True)
     with zipfile.ZipFile(real_celeba / "img_align_celeba.zip") as archive:

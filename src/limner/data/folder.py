@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
 from limner.data.crops import Rejected
+from limner.data.splits import SPLITS
 from limner.errors import UserError
 
 MAX_FILE_BYTES = 64 * 2**20
@@ -292,8 +293,8 @@ def labels_of(table: Table) -> Labels:
         if "identity" in table.columns:
             labels.identities[picture] = values[table.columns.index("identity")]
     for picture, split in labels.splits.items():
-        if not split:
-            raise table.error(table.rows[picture][0], "the split is empty")
+        if split not in SPLITS:
+            raise table.error(table.rows[picture][0], f"{split!r} is no split: {', '.join(SPLITS)}")
     return labels
 
 

@@ -18,7 +18,7 @@ from limner.errors import UserError
 INFO, IMAGES, ATTRIBUTES, INDEX = "dataset.json", "images.npy", "attributes.npy", "index.csv"
 REJECTS, PREVIEW, FREQUENCIES = "rejects.csv", "preview.png", "frequencies.png"
 FILES = frozenset({INFO, IMAGES, ATTRIBUTES, INDEX, REJECTS, PREVIEW, FREQUENCIES})
-INDEX_HEADER = ["row", "file", "split", "identity"]
+INDEX_HEADER = ["row", "file", "split", "identity", "official"]  # official: the split that the source gives
 
 
 class _Record(BaseModel):
@@ -50,7 +50,7 @@ class DatasetInfo(_Record):
     """dataset.json: where the pictures come from, what was done to them, and the hash of what came out."""
 
     format: Literal["limner packed faces"] = "limner packed faces"
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     limner_version: str
     source: SourceInfo
     size: int = Field(ge=16, le=512)
@@ -60,7 +60,9 @@ class DatasetInfo(_Record):
     attribute_names: tuple[str, ...]
     keep: float
     heldout: int | None
-    """As asked for; `None`: the source's own partition, or a share."""
+    """As requested; `None`: the source's own partition, or a share."""
+    test: int | None
+    """As requested; `None`: the default."""
     seed: int
     content_hash: str
 
@@ -93,7 +95,7 @@ class PackedFaces:
     attributes_NA: NDArray[np.uint8]
     """0 or 1."""
     splits: NDArray[np.str_]
-    """Name of each picture's split."""
+    """Of each image: `train`, `val` (chooses) or `test` (reports); see `limner.data.splits`."""
     files: list[str]
     """Name of each picture's file in the source."""
 
@@ -139,7 +141,7 @@ class PackedFaces:
         return self.info.attribute_names
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Rows of a split by its name; `heldout` means every row that is not for training.
+        """Rows of the split `train`, `val` or `test`; `heldout` means every row that is not for training.
 
         Raises:
             UserError: there is no such split.
@@ -197,7 +199,7 @@ def _read_index(file: Path) -> tuple[list[str], list[str]]:
             rows = csv.reader(lines)
             if next(rows, None) != INDEX_HEADER:
                 raise ValueError(f"its header is not {','.join(INDEX_HEADER)}")
-            files_and_splits = [(file, split) for _, file, split, _ in rows]
+            files_and_splits = [(file, split) for _, file, split, _, _ in rows]
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(
             f"{file} is missing or damaged ({' '.join(str(error).split())}): prepare the data again"

@@ -46,6 +46,7 @@ from limner.data.packed import (
     read_info,
     write_rows,
 )
+from limner.data.splits import official_splits, random_splits
 from limner.data.workers import Chunk, Decode, Draw, Load, loading
 from limner.errors import UserError
 from limner.files import new_folder
@@ -76,6 +77,7 @@ def prepare(
     crop: str | None = None,
     keep: float = 1.0,
     heldout: int | None = None,
+    test: int | None = None,
     seed: int = 0,
     workers: int | None = None,
     labels: str | Path | None = None,
@@ -91,9 +93,11 @@ def prepare(
         size: width and height in pixels, 16 to 512.
         crop: name of a preset in `crops.CROPS`; by default `report004` for CelebA and `square` for other pictures.
         keep: probability with which each picture is used, by chance from `seed`.
-        heldout: hold out this many random pictures, whole persons where identities are known; by default the source's
-            own partition, and where it has none, a tenth.
-        seed: for what is random: `keep`, `heldout` and synthetic faces.
+        heldout: hold out this many random pictures of training, whole persons where identities are known; by default
+            the source's own partition, completed to train, val and test, and where it has none, a tenth.
+        test: how many of `heldout` are the split `test`, which reports; the others are `val`, which chooses. By default
+            all but 2,000, or but half where that is fewer.
+        seed: for what is random: `keep`, the splits and synthetic faces.
         workers: how many pictures are decoded at a time; by default one per core.
         labels: CSV of labels for a folder or zip; by default the one `labels.csv` in it, if any.
         force: replace `out` if it is a PackedFaces.
@@ -103,7 +107,7 @@ def prepare(
         UserError: an argument or the source is wrong, or no picture is left. Single bad pictures never raise: they
             are listed with their reason in rejects.csv.
     """
-    _check_numbers(size, keep, heldout, seed, workers)
+    _check_numbers(size, keep, heldout, test, seed, workers)
     target = _check_target(Path(out), source, force)
     work = _open(str(source), crop, size, seed, labels)
     if work.workers and workers:
@@ -136,7 +140,10 @@ def prepare(
         if not files:
             raise UserError(_nothing_left(source, found, rejects))
         _check_heldout(heldout, len(files))
-        splits = _splits(files, known, heldout, seed)
+        persons = [known.identities.get(file, "") for file in files]
+        official = [known.splits.get(file, "") for file in files]
+        splits = official_splits(official, persons, seed) if known.splits and heldout is None else None
+        splits = splits or random_splits(persons, heldout, test, seed)
         names = known.attribute_names
         attributes = b"".join(given or known.attributes.get(file, b"") for file, given in told.items())
         attributes_NA = np.frombuffer(attributes, np.uint8).reshape(len(files), len(names))
@@ -156,12 +163,13 @@ def prepare(
             attribute_names=names,
             keep=keep,
             heldout=heldout,
+            test=test,
             seed=seed,
             content_hash=content.finish(attributes_NA, names, splits),
         )
         np.save(folder / ATTRIBUTES, attributes_NA)
-        identities = (known.identities.get(file, "") for file in files)
-        write_rows(folder / INDEX, INDEX_HEADER, zip(range(len(files)), files, splits, identities, strict=True))
+        rows = zip(range(len(files)), files, splits, persons, official, strict=True)
+        write_rows(folder / INDEX, INDEX_HEADER, rows)
         write_rows(folder / REJECTS, ["file", "reason"], sorted(rejects.items()))
         (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
         _draw_preview(folder)
@@ -173,13 +181,19 @@ def prepare(
 # --- what is asked for ------------------------------------------------------------------------------------------------
 
 
-def _check_numbers(size: int, keep: float, heldout: int | None, seed: int, workers: int | None) -> None:
+def _check_numbers(
+    size: int, keep: float, heldout: int | None, test: int | None, seed: int, workers: int | None
+) -> None:
     if not 16 <= size <= 512:
         raise UserError(f"size {size} is out of range: pictures are 16 to 512 pixels wide")
     if not 0 < keep <= 1:
         raise UserError(f"keep {keep} is no probability: give more than 0 and at most 1")
     if heldout is not None and heldout < 0:
         raise UserError(f"heldout {heldout} is negative: give how many pictures to hold out")
+    if test is not None and heldout is None:
+        raise UserError(f"test {test} says how many of the held-out pictures report: give heldout too")
+    if test is not None and not 0 <= test <= (heldout or 0):
+        raise UserError(f"test {test} is out of range: give 0 to {heldout}, the number of held-out pictures")
     if seed < 0:
         raise UserError(f"seed {seed} is negative: give 0 or more")
     if workers is not None and not 1 <= workers <= 256:
@@ -279,57 +293,6 @@ def _open_numbered(kind: str, count: int, size: int, seed: int) -> Work:
 # --- choosing and writing ---------------------------------------------------------------------------------------------
 
 
-def _splits(files: Sequence[str], labels: Labels, heldout: int | None, seed: int) -> list[str]:
-    """The name of each picture's split."""
-    if heldout is None and labels.splits:
-        splits = [labels.splits[file] for file in files]
-        if "train" not in splits:
-            raise UserError("no picture is in the source's split 'train': use --heldout N to choose by chance")
-        return splits
-    asked = heldout is not None
-    if heldout is None:
-        heldout = min(max(1, round(len(files) / 10)), MAX_DEFAULT_HELDOUT, len(files) - 1)
-    persons: dict[str, list[int]] = {}
-    for row, file in enumerate(files):
-        persons.setdefault(labels.identities.get(file) or f"nobody known, {row}", []).append(row)
-    rows = _choose_rows(list(persons.values()), heldout, np.random.default_rng([seed, 1]))
-    if asked and heldout and not rows:
-        raise UserError(
-            f"heldout {heldout:,} is too few: whole persons are held out, and every person has more pictures"
-        )
-    splits = ["train"] * len(files)
-    for row in rows:
-        splits[row] = "heldout"
-    return splits
-
-
-def _choose_rows(persons: list[list[int]], count: int, random: np.random.Generator) -> list[int]:
-    """The rows of random persons, `count` rows in all or the nearest number below that whole persons make.
-
-    Persons come in random order until some of those seen make exactly `count`: `last[n]` is the person who first made
-    n possible, together with earlier ones, so following it back from `count` names them.
-    """
-    order = random.permutation(len(persons))
-    last = np.full(count + 1, -1)
-    reached = np.zeros(count + 1, bool)
-    reached[0] = True
-    for person in order:
-        rows = len(persons[person])
-        if reached[count]:
-            break
-        new = np.zeros_like(reached)
-        new[rows:] = reached[: max(0, count + 1 - rows)]
-        new &= ~reached
-        last[new] = person
-        reached |= new
-    total = int(np.flatnonzero(reached)[-1])
-    chosen: list[int] = []
-    while total:
-        chosen += persons[last[total]]
-        total -= len(persons[last[total]])
-    return chosen
-
-
 def _write_images(
     path: Path,
     size: int,
@@ -402,7 +365,7 @@ def _draw_preview(folder: Path) -> None:
 def _draw_frequencies(
     file: Path, names: Sequence[str], attributes_NA: NDArray[np.uint8], is_train_N: NDArray[np.bool_]
 ) -> None:
-    """How often each attribute occurs among the pictures for training and among the others."""
+    """How often each attribute occurs among the images for training and among the others."""
     from matplotlib.figure import Figure
 
     order = np.argsort(attributes_NA.mean(axis=0), kind="stable")
