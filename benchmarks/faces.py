@@ -34,8 +34,10 @@ from limner.sampling import sample
 from limner.shipped import FOLDER
 from limner.training.judgement import PROTOCOL
 
+WORTH = Path(__file__).parent / "results" / "filter_worth.json"
 NAME = "faces"
 METRICS = "metrics.json"
+LICENCE = "LicenseRef-CelebA-NonCommercial"
 BEGIN = "<!-- rows: python benchmarks/faces.py -->"
 SEEDS = 3
 LATENTS = 7  # of each attribute's row
@@ -71,7 +73,7 @@ def ship(run: Run, model: Model, after: str, faces: PackedFaces, anyway: bool) -
     """Measure a run's model as it would be shipped, and put it in the place of the one that is there if it is better.
 
     Better is a smaller Fréchet distance; `anyway` ships it all the same. `after`: the command that was given after the
-    training.
+    training; where it is undo_copies.py, the card also says what benchmarks/filter_worth.py measured before.
     """
     target = FOLDER / NAME
     with tempfile.TemporaryDirectory() as scratch:
@@ -81,8 +83,9 @@ def ship(run: Run, model: Model, after: str, faces: PackedFaces, anyway: bool) -
         results = evaluate(Model.load(folder), faces, seeds=SEEDS)  # a model has no path of this machine in its numbers
         told = {
             "results": [result.model_dump(mode="json") for result in results],
-            "curve": curve(run),
+            **curve(run),
             "training": training(run, model.config.images, after),
+            "filter": filter_rows() if "undo_copies" in after else [],
             "history": [],
         }
         before = target / METRICS
@@ -101,10 +104,26 @@ def ship(run: Run, model: Model, after: str, faces: PackedFaces, anyway: bool) -
         put_rows(DOCS / "faces.md", BEGIN, metric_table(results))
 
 
-def curve(run: Run) -> list[tuple[int, float]]:
-    """The Fréchet distance over images shown, as the training measured it."""
+def curve(run: Run) -> dict[str, Any]:
+    """The Fréchet distance over images shown, as the training measured it, and on what."""
     found = [one for one in read_metrics(run.path) if (one.metric, one.protocol) == ("fd_lite0", PROTOCOL)]
-    return [(one.images, round(one.value, 2)) for one in found]
+    return {
+        "curve": [(one.images, round(one.value, 2)) for one in found],
+        "curve_of": {key: getattr(found[0], key) for key in ("n_fake", "split", "data_hash")} if found else {},
+    }
+
+
+def filter_rows() -> list[dict[str, Any]]:
+    """Generators without and with the filter behind them, as benchmarks/filter_worth.py measured them."""
+    return [
+        {
+            "generator": f"`{one['recipe']}`, {one['images']:,} images",
+            "without": one["as it is"]["value"],
+            "with": one["filtered"]["value"],
+            "source": f"{one['as it is']['n_fake']:,} generated, `benchmarks/results/{WORTH.name}`",
+        }
+        for one in json.loads(WORTH.read_text(encoding="utf-8"))["models"].values()
+    ]
 
 
 def training(run: Run, images: int, after: str) -> dict[str, Any]:
@@ -133,11 +152,13 @@ def summary(told: dict[str, Any]) -> dict[str, Any]:
     """A line of the card's history."""
     results = {one["metric"]: one for one in told["results"]}
     of_all = {metric: one["value"] for metric, one in results.items()}
-    return {**told["training"], "model_sha256": results["fd_lite0"]["model_sha256"], **of_all}
+    return {**told["training"], "model_sha256": results["fd_lite0"]["model_sha256"], "curve": told["curve"], **of_all}
 
 
 def metric_table(results: list[Result]) -> str:
-    lines = ["| metric | value | floor |", "|---|---|---|"]
+    counts = {one.floors.training.n_other for one in results if one.floors.training}
+    of = f": {' or '.join(f'{count:,}' for count in sorted(counts))} training pictures" if counts else ""
+    lines = [f"| metric | value | floor{of} |", "|---|---|---|"]
     for one in results:
         spread = f" ± {one.spread:.2g}" if one.spread is not None else ""
         floor = f"{one.floors.training.value:.3g}" if one.floors.training else ""
@@ -149,6 +170,13 @@ def measured_card(told: dict[str, Any]) -> str:
     """The part of the card that says how the model was made, what it reaches, and what was shipped before it."""
     results = [Result.model_validate(one) for one in told["results"]]
     first, made = results[0], told["training"]
+    floor = first.floors.training
+    floor_note = ""
+    if floor and floor.n_other != first.n_fake:
+        floor_note = (
+            f"; it was measured with {floor.n_other:,} pictures: that of a Fréchet distance is higher than it would be "
+            f"with {first.n_fake:,}, and those of precision to coverage do not compare with the values"
+        )
     lines = [
         "\n## How it was made\n",
         f"Recipe `{made['recipe']}`, {made['images']:,} images in {made['minutes']:,} minutes on {made['machine']}, "
@@ -156,29 +184,68 @@ def measured_card(told: dict[str, Any]) -> str:
         *(f"    {command}" for command in (made["command"], made["after"]) if command),
         "\n## What it reaches\n",
         f"Protocol `{first.protocol}`: {first.n_fake:,} generated against {first.n_real:,} held-out pictures, crop "
-        f"{first.crop}, {first.resolution} pixels, {len(first.seeds)} seeds, measured {first.evaluated[:10]} with "
-        "these very weights (fp16). The floor is what training pictures reach in the place of generated ones.\n",
+        f"{first.crop}, {first.resolution} pixels, {len(first.seeds)} sampling seeds, measured {first.evaluated[:10]} "
+        "with the fp16 weights of this folder. `±` is the standard deviation over the sampling seeds; the model was "
+        f"trained once. The floor is the value of real training pictures in place of the generated ones{floor_note}.\n",
         metric_table(results),
     ]
+    if told["filter"]:
+        lines += ["", *filter_lines(told["filter"])]
     control = next(one for one in results if one.metric == "attribute_control_mean")
     lines += ["", "| attribute | accuracy / ceiling |", "|---|---|"]
     lines += [
         f"| {one['name']} | {one['ratio']:.2f} |" for one in control.details["attributes"] if one["ratio"] is not None
     ]
     if told["curve"]:
-        lines += ["", f"While it learnt (protocol `{PROTOCOL}`):\n", "| images | `fd_lite0` |", "|---|---|"]
-        lines += [f"| {images:,} | {value:.1f} |" for images, value in told["curve"]]
+        of = told["curve_of"]
+        lines += [
+            "\n## During training\n",
+            f"Protocol `{PROTOCOL}`: {of['n_fake']:,} generated against the split `{of['split']}` of the data set "
+            "in the table at the top. Do not compare with the distance above.\n",
+            "| images | `fd_lite0` |",
+            "|---|---|",
+            *(f"| {images:,} | {value:.1f} |" for images, value in told["curve"]),
+        ]
+        if made["images"] != told["curve"][-1][0] and of["split"] == first.split:
+            lines += [
+                "",
+                f"The model after {made['images']:,} images was chosen by this distance. The split that chose it also "
+                "reports the numbers above, which are therefore slightly too good.",
+            ]
     lines += ["", "## What was shipped before\n"]
     if told["history"]:
-        lines += ["| begun | recipe | images | minutes | `fd_lite0` | control |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"Each by protocol `{first.protocol}` when it was shipped.\n",
+            "| begun | recipe | machine | images | minutes | `fd_lite0` | control |",
+            "|---|---|---|---|---|---|---|",
+        ]
         for one in told["history"]:
             lines.append(
-                f"| {one['started'][:10]} | `{one['recipe']}` | {one['images']:,} | {one['minutes']:,} "
-                f"| {one['fd_lite0']:.1f} | {one['attribute_control_mean']:.2f} |"
+                f"| {one['started'][:10]} | `{one['recipe']}` | {one['machine']} | {one['images']:,} "
+                f"| {one['minutes']:,} | {one['fd_lite0']:.1f} | {one['attribute_control_mean']:.2f} |"
             )
     else:
         lines.append("Nothing.")
+    lines += [
+        "\n## Licence\n",
+        f"`{LICENCE}`: the weights and the attribute vectors in `model.safetensors` are derived from CelebA and are "
+        "for non-commercial research only. Limner's code is under Apache-2.0. Both texts come with Limner, in "
+        "`LICENSES/`.",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def filter_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """The part of the card that says what the filter is worth."""
+    return [
+        "The last command above fits a filter of 5 x 5 pixels into the last layers of the generator. It was made to "
+        "undo what WebP takes from the training pictures, and it also sharpens. So the values above do not compare "
+        "with those of a generator without it. `fd_lite0` of generators without the filter, and with the filter "
+        "applied to their pictures:\n",
+        "| generator | without | with | measured |",
+        "|---|---|---|---|",
+        *(f"| {one['generator']} | {one['without']:.1f} | {one['with']:.1f} | {one['source']} |" for one in rows),
+    ]
 
 
 def draw_pictures(model: Model) -> None:

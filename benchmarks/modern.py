@@ -121,30 +121,37 @@ def words(budget: dict[str, Any]) -> str:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """A line for each row, budget and machine, in the order of ROWS; with the spread where there are several seeds."""
-    lines = [
-        "| row | budget | images | minutes | threads | machine | seeds | `fd_lite0` | control |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    """A table for each machine and number of threads; in it a line for each row and budget, in the order of ROWS."""
     order = [*ROWS]
-    results = sorted(results, key=lambda one: (one["processor"], order.index(one["row"]), one["seconds"]))
-    kinds = dict.fromkeys((one["row"], one["budget"], one["threads"], one["processor"]) for one in results)
-    for kind in kinds:
-        row, budget, threads, processor = kind
-        same = [one for one in results if (one["row"], one["budget"], one["threads"], one["processor"]) == kind]
-        images, seconds = (statistics.mean(one[name] for one in same) for name in ("images", "seconds"))
-        machine = re.sub(r"\(R\)| Processor", "", processor)
-        lines.append(
-            f"| {row} | {budget} | {images:,.0f} | {seconds / 60:.1f} | {threads} | {machine} | {len(same)} "
-            f"| {spread(same, 'fd_lite0', '.1f')} | {spread(same, 'attribute_control_mean', '.2f')} |"
-        )
+    results = sorted(
+        results, key=lambda one: (one["processor"], one["threads"], order.index(one["row"]), one["seconds"])
+    )
+    lines: list[str] = []
+    for machine in dict.fromkeys((one["processor"], one["threads"]) for one in results):
+        processor, threads = machine
+        here = [one for one in results if (one["processor"], one["threads"]) == machine]
+        name = re.sub(r"\(R\)| Processor", "", processor)
+        lines += [
+            f"\n{name}, {'one thread' if threads == 1 else f'{threads} threads'}:\n",
+            "| row | budget | images | minutes | seeds | `fd_lite0` | control |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for kind in dict.fromkeys((one["row"], one["budget"]) for one in here):
+            same = [one for one in here if (one["row"], one["budget"]) == kind]
+            images, seconds = (statistics.mean(one[name] for one in same) for name in ("images", "seconds"))
+            lines.append(
+                f"| {kind[0]} | {kind[1]} | {images:,.0f} | {seconds / 60:.1f} | {len(same)} "
+                f"| {spread(same, 'fd_lite0', '.1f')} | {spread(same, 'attribute_control_mean', '.2f')} |"
+            )
     return "\n".join(lines)
 
 
 def spread(same: list[dict[str, Any]], metric: str, form: str) -> str:
+    """Mean and standard deviation of three seeds and more; every value where there are fewer."""
     values = [one["metrics"][metric] for one in same if metric in one["metrics"]]
-    mean = format(statistics.mean(values), form) if values else ""
-    return f"{mean} ± {format(statistics.stdev(values), form)}" if len(values) > 1 else mean
+    if len(values) < 3:
+        return ", ".join(format(value, form) for value in values)
+    return f"{format(statistics.mean(values), form)} ± {format(statistics.stdev(values), form)}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What does every recipe reach? Train each for the same time on the same pictures, measure it, and write the table.
+"""What does every recipe reach? Train each for a short time on the pictures that it wants, and write the table.
 
 `docs/recipes.md` holds what the reports printed beside what this measured; the rows between its markers, the grids of
 generated faces in `docs/images/recipes/` and `results/recipes.json` are written here. A run that is already in `--runs`
@@ -93,15 +93,18 @@ def printed(name: str) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| recipe | the report printed | images | minutes | `fd_lite0` | `kid_lite0` | diversity | verdict | faces |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| recipe | the report printed | pictures | images | minutes | `fd_lite0` | `kid_lite0` | diversity | verdict "
+        "| faces |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in rows:
         metrics = one["metrics"]
         fd, kid = (metrics.get(metric) for metric in ("fd_lite0", "kid_lite0"))
+        view = load_recipe(one["recipe"]).data
+        pictures = f"{view.size}, {one['data']['crop']}" if view.kind == "pictures" else "–"
         lines.append(
             f"| `{one['recipe']}` ({tomllib.loads(recipe_text(one['recipe']))['follows']}) | {printed(one['recipe'])} "
-            f"| {one['images']:,} | {one['minutes']:g} "
+            f"| {pictures} | {one['images']:,} | {one['minutes']:g} "
             f"| {format(fd['value'], '.1f') if fd else '–'} "
             f"| {format(kid['value'], '.4f') + ' ± ' + format(kid['standard_error'], '.4f') if kid else '–'} "
             f"| {format(one['diversity'], '.2f') if one['diversity'] is not None else '–'} | {one['verdict']} "

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from limner.data.packed import PackedFaces
@@ -31,10 +32,14 @@ PICTURES = 1500  # from which the filter is learnt
 BATCH, RATE = 32, 2e-4
 
 
-def best_filter(copies: PackedFaces, pictures: PackedFaces) -> tuple[Tensor, Tensor]:
+def learning_rows(pictures: PackedFaces) -> NDArray[np.int64]:
+    """The training pictures from which the filter is learnt."""
+    return np.random.default_rng(0).permutation(pictures.rows("train"))[:PICTURES]
+
+
+def best_filter(copies_NHWC: NDArray[np.uint8], pictures_NHWC: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     """The filter as a convolution of stride 2 before a pixel shuffle: weights 12 x 3 x 6 x 6, biases 12."""
-    rows = np.random.default_rng(0).permutation(pictures.rows("train"))[:PICTURES]
-    x_NCHW, y_NCHW = (from_pixels(torch.from_numpy(one.images_NHWC[rows]), "signed") for one in (copies, pictures))
+    x_NCHW, y_NCHW = (from_pixels(torch.from_numpy(one), "signed") for one in (copies_NHWC, pictures_NHWC))
     windows_NKP = F.unfold(pad(x_NCHW), SIDE + 1, stride=2)
     targets_NCP = F.pixel_unshuffle(y_NCHW, 2).flatten(2)  # channel c of place (i, j) at 4 c + 2 i + j
     weights, biases = torch.zeros(12, 3, SIDE + 1, SIDE + 1), torch.zeros(12)
@@ -104,5 +109,6 @@ if __name__ == "__main__":
     copies, pictures = PackedFaces.open(arguments.copies), PackedFaces.open(arguments.data)
     if copies.files != pictures.files:
         raise SystemExit(f"{arguments.copies} and {arguments.data} do not hold the same pictures.")
-    fit(model, *best_filter(copies, pictures), arguments.steps)
+    rows = learning_rows(pictures)
+    fit(model, *best_filter(copies.images_NHWC[rows], pictures.images_NHWC[rows]), arguments.steps)
     save_model(arguments.out, model.generator, model.config.model_dump(exclude={"weights_sha256"}), model.known_MA)

@@ -53,6 +53,20 @@ def test_recipe_table_is_complete() -> None:
         assert f"| `{header.name}` | {header.follows} | {header.summary} |" in text
 
 
+def test_a_spread_has_at_least_three_seeds() -> None:
+    """In the table that counts them."""
+    header, seeds, checked = "| row | budget |", 0, 0
+    for line in (ROOT / "docs" / "modern.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if line.startswith(header):
+            seeds = cells.index("seeds")
+        elif seeds and "±" in line:
+            assert int(cells[seeds]) >= 3, line
+            checked += 1
+        seeds = seeds if line.startswith("|") else 0
+    assert checked
+
+
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):

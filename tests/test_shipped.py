@@ -46,6 +46,20 @@ def test_the_card_and_the_numbers_are_those_of_the_weights() -> None:
         assert f"{one['fd_lite0']:.1f}" in card
 
 
+def test_the_card_says_what_the_fitted_filter_is_worth() -> None:
+    """And the numbers of the model before it are those that benchmarks/filter_worth.py left."""
+    told = json.loads((FACES / "metrics.json").read_text(encoding="utf-8"))
+    card = (FACES / "README.md").read_text(encoding="utf-8")
+    assert ("undo_copies" in told["training"]["after"]) == bool(told["filter"])
+    for row in told["filter"]:
+        assert f"| {row['generator']} | {row['without']:.1f} | {row['with']:.1f} |" in card
+    measured = json.loads((ROOT / "benchmarks" / "results" / "filter_worth.json").read_text(encoding="utf-8"))["models"]
+    for before in told["history"]:
+        if one := measured.get(before["model_sha256"]):
+            assert one["as it is"]["value"] == pytest.approx(before["fd_lite0"], abs=0.1)
+            assert one["filtered"]["value"] in [row["with"] for row in told["filter"]]
+
+
 def test_every_file_of_it_is_packed_into_the_wheel() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["limner"]

@@ -1,4 +1,4 @@
-"""This machine's training and drawing speed against the plain loop that everyone starts from, side by side.
+"""This machine's training and drawing speed against a plain PyTorch loop, side by side.
 
 The reference is `limner.reference_loop`, ours is `limner.training.loop.train_step` on prepared pictures. Both train the
 same networks from the same weights on the same pictures, in turn, so that whatever else the machine does falls on both;

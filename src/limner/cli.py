@@ -346,7 +346,7 @@ def bench(
         list[str] | None, typer.Option("--set", help="Change a setting: schedule.batch=16. May be repeated.")
     ] = None,
 ) -> None:
-    """This machine's training and drawing speed against the plain loop everyone starts from, side by side."""
+    """This machine's training and drawing speed against a plain PyTorch loop, side by side."""
     from limner.bench import bench as run_bench
 
     run_bench(recipe, steps=steps, out=out, overrides=set_ or [])

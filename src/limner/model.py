@@ -256,7 +256,7 @@ Draws {draws}.
 | images shown in training | {config.images:,} |
 | weights | running mean of the generator, half-life {config.ema_halflife_images:,.0f} images |
 | data | {data} |
-| licence | {config.licence} |
+| licence of the weights | {config.licence} |
 | Limner | {config.limner_version} |
 
     limner sample . --out {things}.png --count 64 --seed 0

@@ -1,4 +1,4 @@
-"""The plain loop that everyone starts from, for each recipe of pictures: what `limner bench` measures ours against.
+"""The plain PyTorch loop, for each recipe of pictures: what `limner bench` measures ours against.
 
 It is the algorithm of PyTorch's own DCGAN example, with what the other recipes' papers add to it: fp32, NCHW, layers of
 `torch.nn`, losses of `torch.nn.functional`, Adam as `torch.optim` gives it, a DataLoader with two workers that decodes,

@@ -411,7 +411,7 @@ Decides which attributes a picture of a face has. It measures generators and tak
 | date | {config.date} |
 | machine | {config.machine} |
 | Limner | {config.limner_version} |
-| licence | {config.licence} |
+| licence of the weights | {config.licence} |
 
 Its numbers hold for pictures prepared as those it learned from. It repeats what the people who labelled them
 believed to see; it says nothing true about any person, and is not to be used to judge people.

@@ -1,0 +1,113 @@
+"""What is the filter of `undo_copies.py` worth, for real pictures and for generators?
+
+The filter is learnt, as there, from training pictures and their lossy copies; here the copies are WebP made in memory.
+Measured are training pictures, their copies and the filtered copies, and each generator as it is and with the filter
+behind it: a gain of a generator that was trained on the pictures themselves is no undoing of copies, but sharpening.
+Results: results/filter_worth.json, to which every call adds.
+"""
+
+import argparse
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from undo_copies import apply_filter, best_filter, learning_rows
+
+from limner.data.packed import PackedFaces
+from limner.evaluation.distances import frechet_distance
+from limner.evaluation.evaluate import evaluate
+from limner.evaluation.extractors import load_extractor
+from limner.evaluation.measures import moments
+from limner.model import Model
+from limner.pixels import from_pixels, to_pixels
+from limner.randomness import stream
+from limner.training.engine import machine_facts
+
+RESULTS = Path(__file__).parent / "results" / "filter_worth.json"
+QUALITY = 95
+SEEDS = 3
+
+
+class Filtered(nn.Module):
+    """A generator with the filter behind it."""
+
+    def __init__(self, generator: nn.Module, weights: Tensor, biases: Tensor) -> None:
+        super().__init__()
+        self.generator = generator
+        self.register_buffer("weights", weights)
+        self.register_buffer("biases", biases)
+
+    def forward(self, z_BZ: Tensor) -> Tensor:
+        x_BCHW = self.generator(z_BZ).float()
+        with torch.autocast(x_BCHW.device.type, enabled=False):
+            return apply_filter(x_BCHW, self.weights, self.biases)  # type: ignore[arg-type]
+
+
+def copied(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The pictures after they were written as WebP and read again."""
+    found = []
+    for image in images_NHWC:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "WEBP", quality=QUALITY)
+        found.append(np.asarray(Image.open(file).convert("RGB")))
+    return np.stack(found)
+
+
+def learn(faces: PackedFaces) -> tuple[Tensor, Tensor]:
+    pictures_NHWC = faces.images_NHWC[learning_rows(faces)]
+    return best_filter(copied(pictures_NHWC), pictures_NHWC)
+
+
+def real_pictures(faces: PackedFaces, weights: Tensor, biases: Tensor) -> dict[str, Any]:
+    """Distances of as many training pictures as there are held-out ones: as they are, copied, copied and filtered."""
+    extractor = load_extractor("lite0")
+    heldout_NHWC = faces.images_NHWC[faces.rows("heldout")]
+    rows = stream(0, "distortions").permutation(faces.rows("train"))[: len(heldout_NHWC)]
+    train_NHWC = faces.images_NHWC[np.sort(rows)]
+    copies_NHWC = copied(train_NHWC)
+    filtered_NCHW = apply_filter(from_pixels(torch.from_numpy(copies_NHWC), "signed"), weights, biases)
+    sets = {"untouched": train_NHWC, "copies": copies_NHWC, "filtered copies": to_pixels(filtered_NCHW, "signed")}
+    real = moments(extractor.features(heldout_NHWC))
+    found = {name: frechet_distance(real, moments(extractor.features(images))) for name, images in sets.items()}
+    return {"pictures": len(train_NHWC), "fd_lite0": found}
+
+
+def distance(model: Model, faces: PackedFaces) -> dict[str, Any]:
+    (one,) = [one for one in evaluate(model, faces, seeds=SEEDS) if one.metric == "fd_lite0"]
+    return {name: getattr(one, name) for name in ("value", "spread", "seeds", "n_fake", "n_real", "split", "protocol")}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="generators without the filter")
+    parser.add_argument("--data", type=Path, required=True, help="prepared pictures, 64 pixels wide")
+    arguments = parser.parse_args()
+
+    faces = PackedFaces.open(arguments.data)
+    kernel = learn(faces)
+    told = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"models": {}}
+    told |= {
+        "content_hash": faces.info.content_hash,
+        "copies": f"WebP, quality {QUALITY}",
+        "machine": machine_facts(torch.device("cpu")),
+        "real pictures": real_pictures(faces, *kernel),
+    }
+    print(told["real pictures"], flush=True)
+    for path in arguments.models:
+        model = Model.load(path)
+        told["models"][model.config.weights_sha256] = row = {
+            "recipe": model.config.recipe,
+            "images": model.config.images,
+            "as it is": distance(model, faces),
+            "filtered": distance(
+                Model(model.config, Filtered(model.generator, *kernel), model.device, model.known_MA), faces
+            ),
+        }
+        print(row, flush=True)
+    RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
