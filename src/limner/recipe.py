@@ -288,21 +288,60 @@ class Recipe(Table):
         return tree
 
     @model_validator(mode="after")
-    def _check_range(self) -> Self:
-        bernoulli = isinstance(self.objective, Elbo) and self.objective.reconstruction == "bernoulli"
-        if bernoulli and self.data.range != "unit":
-            raise ValueError("objective.reconstruction = bernoulli needs pixels in [0, 1]: data.range = unit")
-        return self
-
-    @model_validator(mode="after")
     def _check_kind(self) -> Self:
         for player in ("generator", "discriminator", "encoder"):
             network = getattr(getattr(self, player), "network", None)
             if network is not None and (network == "painter") != (self.data.kind == "curves"):
                 raise ValueError(f"{player}.network = {network} is not made for data.kind = {self.data.kind}")
-        if self.conditioning is not None and self.data.kind == "curves":
-            raise ValueError("conditioning has no effect with data.kind = curves")
         return self
+
+    @model_validator(mode="after")
+    def _check_effects(self) -> Self:
+        for wrong, problem in self._misfits():
+            if wrong:
+                raise ValueError(problem)
+        return self
+
+    def _misfits(self) -> Iterator[tuple[bool, str]]:
+        """Settings that have no effect beside others, or a wrong one: whether it is so here, and the problem."""
+        objective, augment, size = self.objective, self.augment, self.data.size
+        variational, curves = isinstance(objective, Elbo), self.data.kind == "curves"
+        useless = "objective.name = elbo" if variational else "data.kind = curves"
+        for key, value in augment:
+            yield (variational or curves) and value > 0, f"augment.{key} has no effect with {useless}"
+        for key, share in (("shift", augment.shift), ("cutout", augment.cutout)):
+            yield 0 < share * size < 0.5, f"augment.{key} = {share} has no effect: it is less than half a pixel"
+        yield curves and self.conditioning is not None, "conditioning has no effect with data.kind = curves"
+        yield (
+            curves and self.record.evaluate_images > 0,
+            "record.evaluate_images has no effect with data.kind = curves: set it to 0",
+        )
+        yield (
+            variational and self.latent.distribution != "gaussian",
+            f"latent.distribution = {self.latent.distribution} does not fit objective.name = elbo, whose prior is "
+            "gaussian",
+        )
+        ranges = self.generator.pixel_ranges
+        yield (
+            not curves and self.data.range not in ranges,
+            f"data.range = {self.data.range} does not fit the generator's output: it needs {' or '.join(ranges)}",
+        )
+        yield (
+            isinstance(objective, Elbo) and objective.reconstruction == "bernoulli" and ranges != ("unit",),
+            "objective.reconstruction = bernoulli needs pixels in [0, 1]: data.range = unit, generator.output = sigmoid",
+        )
+        for player in ("generator", "discriminator", "encoder"):
+            network, optimizer = getattr(self, player), getattr(self.optimizer, player)
+            yield (
+                getattr(optimizer, "equalised", False) and network.network == "sngan-pixelnorm",
+                f"optimizer.{player}.equalised has no effect with {player}.network = sngan-pixelnorm: spectral norm "
+                "takes the size out of its weights",
+            )
+        group = getattr(self.discriminator, "stddev_group", 0)
+        yield (
+            bool(group) and self.schedule.batch % group > 0,
+            f"discriminator.stddev_group = {group} does not divide schedule.batch = {self.schedule.batch}",
+        )
 
     def to_toml(self) -> str:
         """The recipe as TOML, every setting written out; reading it again gives an equal recipe."""

@@ -12,11 +12,17 @@ from limner.errors import UserError
 from limner.networks.settings import NetworkSettings
 
 
-class AvgpoolGeneratorSettings(NetworkSettings):
+class _GeneratorSettings(NetworkSettings):
+    @property
+    def pixel_ranges(self) -> tuple[str, ...]:
+        return ("byte", "unit")  # from 0 upwards
+
+
+class AvgpoolGeneratorSettings(_GeneratorSettings):
     network: Literal["avgpool"]
 
 
-class AutoencoderGeneratorSettings(NetworkSettings):
+class AutoencoderGeneratorSettings(_GeneratorSettings):
     network: Literal["autoencoder"]
 
 

@@ -5,6 +5,7 @@ the normal from which all convolution and linear weights start; scales of batch 
 paper, biases at zero.
 """
 
+from functools import partial
 from math import log2
 from typing import Literal
 
@@ -19,15 +20,25 @@ from limner.networks.settings import NetworkSettings
 # without one the network could only scale with its input.
 Norm = Literal["batch", "layer", "none"]
 OUTPUTS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "sigmoid": WideSigmoid}
+# Report 002 prints ReLU in its generator, and among its tricks LeakyReLU in both networks.
+ACTIVATIONS = {"relu": nn.ReLU, "leaky-relu": partial(nn.LeakyReLU, 0.2)}
 
 
 class _GeneratorSettings(NetworkSettings):
-    """`width`: channels at 4x4, halved at each doubling of the side. `output`: tanh for [-1, 1], sigmoid for [0, 1]."""
+    """`width`: channels at 4x4, halved at each doubling of the side. `output`: tanh for [-1, 1], sigmoid for [0, 1].
+
+    `activation`: between the convolutions; `leaky-relu` has the discriminator's slope, 0.2.
+    """
 
     width: int = Field(ge=64, le=4096, multiple_of=32)
     norm: Norm = "batch"
+    activation: Literal["relu", "leaky-relu"] = "relu"
     output: Literal["tanh", "sigmoid"] = "tanh"
     init_std: float = Field(default=0.02, gt=0)
+
+    @property
+    def pixel_ranges(self) -> tuple[str, ...]:
+        return ("signed",) if self.output == "tanh" else ("unit",)
 
 
 class _DiscriminatorSettings(NetworkSettings):
@@ -68,7 +79,7 @@ class DcganGenerator(nn.Module):
         self.main = nn.Sequential(
             ConvTranspose2d(latent, settings.width, 4, 1, 0, bias=_bias(settings)),
             *_norm(settings, settings.width),
-            nn.ReLU(inplace=True),
+            ACTIVATIONS[settings.activation](inplace=True),
             *_doublings(settings, size),
         )
         init_normal(self, settings.init_std)
@@ -130,7 +141,7 @@ def _doublings(settings: _GeneratorSettings, size: int) -> list[nn.Module]:
     width = settings.width
     for _ in range(int(log2(size // 8))):
         layers.append(ConvTranspose2d(width, width // 2, 4, 2, 1, bias=_bias(settings)))
-        layers += [*_norm(settings, width // 2), nn.ReLU(inplace=True)]
+        layers += [*_norm(settings, width // 2), ACTIVATIONS[settings.activation](inplace=True)]
         width //= 2
     return [*layers, ConvTranspose2d(width, 3, 4, 2, 1, bias=_bias(settings)), OUTPUTS[settings.output]()]
 

@@ -96,6 +96,8 @@ def adversarial_step(
         for penalty in penalties.values():
             loss = loss + strength * penalty
     measured |= penalties
+    if isinstance(settings, Wasserstein) and penalties:
+        measured["loss/critic"] = loss  # with its penalties, as report 003 prints it
     measured["gradient/discriminator"] = descend(loss, state, ["discriminator"], engine)
     if isinstance(settings, Wasserstein) and settings.clip:
         clip_weights_(discriminator, settings.clip)
