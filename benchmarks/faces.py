@@ -161,7 +161,7 @@ def metric_table(results: list[Result]) -> str:
     lines = [f"| metric | value | floor{of} |", "|---|---|---|"]
     for one in results:
         spread = f" ± {one.spread:.2g}" if one.spread is not None else ""
-        floor = f"{one.floors.training.value:.3g}" if one.floors.training else ""
+        floor = f"{one.floor.value:.3g}" if one.floor else ""
         lines.append(f"| `{one.metric}` | {one.value:.3g}{spread} | {floor} |")
     return "\n".join(lines)
 
@@ -266,8 +266,8 @@ def draw_curve(told: dict[str, Any]) -> None:
     learnt = np.array(told["curve"]).reshape(-1, 2)
     axes.plot(learnt[:, 0] / 1e3, learnt[:, 1], "o-", label=f"while it learnt (protocol {PROTOCOL})")
     axes.plot(told["training"]["images"] / 1e3, shipped.value, "s", label=f"as shipped (protocol {shipped.protocol})")
-    if shipped.floors.training:
-        axes.axhline(shipped.floors.training.value, color="grey", ls="--", label="training pictures in its place")
+    if shipped.floor:
+        axes.axhline(shipped.floor.value, color="grey", ls="--", label="training pictures in its place")
     axes.set(xlabel="thousand images shown", ylabel="fd_lite0", ylim=(0, None))
     axes.legend()
     figure.savefig(DOCS / "images" / "faces-curve.png", dpi=100)
