@@ -156,7 +156,7 @@ def summary(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def metric_table(results: list[Result]) -> str:
-    counts = {one.floors.training.n_other for one in results if one.floors.training}
+    counts = {one.floor.n_other for one in results if one.floor}
     of = f": {' or '.join(f'{count:,}' for count in sorted(counts))} training pictures" if counts else ""
     lines = [f"| metric | value | floor{of} |", "|---|---|---|"]
     for one in results:
@@ -170,7 +170,7 @@ def measured_card(told: dict[str, Any]) -> str:
     """The part of the card that says how the model was made, what it reaches, and what was shipped before it."""
     results = [Result.model_validate(one) for one in told["results"]]
     first, made = results[0], told["training"]
-    floor = first.floors.training
+    floor = first.floor
     floor_note = ""
     if floor and floor.n_other != first.n_fake:
         floor_note = (
