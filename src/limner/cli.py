@@ -1,5 +1,7 @@
 """The `limner` command: parse, call one function, print."""
 
+import codecs
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -273,7 +275,7 @@ def evaluate(
         force=force,
         quiet=quiet,
     )
-    console.print(results_table(results))
+    console.print(results_table(results, console.width))
     for sentence in describe(results, warnings=quiet):  # without --quiet they were said before the measuring
         _say(sentence)
 
@@ -363,6 +365,10 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 2 the user's input is wrong, 130 interrupted with the state saved."""
+    codecs.register_error("spell", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="spell")
     try:
         app()
     except UserError as error:
@@ -373,6 +379,13 @@ def main() -> None:
         _fail("Interrupted.", 130)
     except BrokenPipeError:
         sys.exit(0)
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """Spells what the terminal's encoding does not have, so that no command fails for it when its work is done."""
+    assert isinstance(error, UnicodeEncodeError)
+    signs = {"±": "+/-", "–": "-", "…": "...", "×": "x", "é": "e"}
+    return "".join(signs.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
 def _fail(message: str, status: int) -> None:
