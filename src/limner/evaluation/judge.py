@@ -28,7 +28,7 @@ from limner.errors import UserError
 from limner.evaluation.extractors import Extractor, load_extractor
 from limner.files import new_folder, sha256, write_file
 from limner.progress import progress_bar
-from limner.randomness import stream, torch_seed
+from limner.randomness import sole_training, stream, torch_seed
 from limner.training.engine import machine_facts
 
 SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "judge"
@@ -238,6 +238,7 @@ def load_judge(path: Path | None = None, device: str = "cpu") -> Judge:
     return Judge(config, head, eyes)
 
 
+@sole_training()
 def train_judge(
     data: PackedFaces | str | Path, out: str | Path, *, seed: int = 0, force: bool = False, quiet: bool = False
 ) -> Judge:
