@@ -175,13 +175,16 @@ Conditioning = Annotated[Concatenation | Classifier | Projection, Field(discrimi
 
 
 class Augment(Table):
-    """Random changes that the discriminator sees in place of the pictures (see `limner.training.augment`).
+    """Random changes of the images that the discriminator sees (see `limner.training.augment`).
 
-    `colour`: their strength, 1 that of Zhao et al. (2020). `shift`: the largest, as a share of the picture's side.
+    `colour`: their strength, 1 that of Zhao et al. (2020). `zoom`: standard deviation of the scale's logarithm to base
+    2. `shift`: the largest, and `cutout`: the size of a grey square, both as a share of the image's side.
     """
 
     colour: float = Field(default=0.0, ge=0, le=1)
+    zoom: float = Field(default=0.0, ge=0, le=1)
     shift: float = Field(default=0.0, ge=0, le=0.5)
+    cutout: float = Field(default=0.0, ge=0, le=1)
 
 
 class Schedule(Table):

@@ -1,8 +1,9 @@
-"""Random changes of colour and place that the discriminator sees in place of the pictures themselves.
+"""Random changes of the images that the discriminator sees in place of the images themselves.
 
-With few pictures the discriminator would soon know each by heart. It is shown real and generated pictures changed by
-chance in the same ways, and the generator learns through the changes, so that they never reach what it draws: the
-differentiable augmentation of Zhao et al. (2020). Shapes: B batch, C channels, H and W the picture's sides.
+With few training images the discriminator would soon know each by heart. It sees real and generated images changed at
+random in the same ways, and the generator learns through the changes, so that they never reach its samples: the
+differentiable augmentation of Zhao et al. (2020), and the scaling of Karras et al. (2020). Shapes: B batch, C channels,
+H and W the image's sides.
 """
 
 import torch
@@ -18,15 +19,19 @@ def augment(x_BCHW: Tensor, settings: Augment, pixel_range: str) -> Tensor:
 
     Chance comes from torch's global generator of the device. Differentiable twice, by the pictures.
     """
-    if not (settings.colour or settings.shift):
+    if not (settings.colour or settings.zoom or settings.shift or settings.cutout):
         return x_BCHW
     shift, scale = SHIFT_AND_SCALE[pixel_range]
     half = 127.5 / scale  # of the range; mid-grey lies so far above its lower end
     x_BCHW = (x_BCHW + (shift - half)) / half  # [-1, 1] with mid-grey at 0
     if settings.colour:
         x_BCHW = recolour(x_BCHW, settings.colour)
+    if settings.zoom:
+        x_BCHW = zoom(x_BCHW, settings.zoom)
     if settings.shift:
         x_BCHW = move(x_BCHW, settings.shift)
+    if settings.cutout:
+        x_BCHW = cut_out(x_BCHW, settings.cutout)
     return x_BCHW * half - (shift - half)
 
 
@@ -52,3 +57,33 @@ def move(x_BCHW: Tensor, share: float) -> Tensor:
     places_BHW = (top_B11 + rows_H1) * (W + 2 * far_x) + left_B11 + columns_W
     index_BPC = places_BHW.reshape(B, -1, 1).expand(-1, -1, C)
     return padded_BHWC.reshape(B, -1, C).gather(1, index_BPC).view(B, H, W, C).permute(0, 3, 1, 2)
+
+
+def zoom(x_BCHW: Tensor, deviation: float) -> Tensor:
+    """Scale each image about its centre by 2^u, u from N(0, `deviation`); what is uncovered is mid-grey, 0.
+
+    Bilinear; an image that shrinks is averaged over as many pixels as become one. Two matrix products for each image:
+    unlike torch's own resampling they can be differentiated twice, and on a GPU they repeat to the last bit.
+    """
+    scale_B11 = torch.exp2(deviation * torch.randn(len(x_BCHW), 1, 1, device=x_BCHW.device))
+    rows_B1HH, columns_B1WW = (_resampling(side, scale_B11)[:, None].to(x_BCHW.dtype) for side in x_BCHW.shape[2:])
+    return rows_B1HH @ x_BCHW @ columns_B1WW.transpose(2, 3)
+
+
+def _resampling(side: int, scale_B11: Tensor) -> Tensor:
+    """For each image the weights of `side` pixels in each of `side` pixels of the scaled one, B x side x side."""
+    centred = torch.arange(side, device=scale_B11.device) - (side - 1) / 2
+    reach_B11 = (1 / scale_B11).clamp(min=1)
+    away_BSS = centred[:, None] / scale_B11 - centred
+    return (1 - away_BSS.abs() / reach_B11).clamp(min=0) / reach_B11
+
+
+def cut_out(x_BCHW: Tensor, share: float) -> Tensor:
+    """Set to mid-grey, 0, a square of `share` of each image's sides around a random pixel, where it lies inside."""
+    inside = []
+    for side in x_BCHW.shape[2:]:
+        pixels, hole = torch.arange(side, device=x_BCHW.device), round(share * side)
+        first_B1 = torch.randint(-(hole // 2), side - hole // 2, (len(x_BCHW), 1), device=x_BCHW.device)
+        inside.append((pixels >= first_B1) & (pixels < first_B1 + hole))
+    rows_BH, columns_BW = inside
+    return x_BCHW.masked_fill((rows_BH[:, None, :, None] & columns_BW[:, None, None, :]), 0)
