@@ -16,7 +16,7 @@ from distortions import noisy
 
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import set_up
-from limner.evaluation.fakes import shrink
+from limner.evaluation.fakes import mirrored, shrink
 from limner.evaluation.memorisation import memorisation
 from limner.randomness import stream
 from limner.training.engine import machine_facts
@@ -30,21 +30,19 @@ def measure(faces: PackedFaces) -> list[dict[str, Any]]:
     """The share for each set of pictures, in features and in shrunk pixels."""
     setup = set_up(faces)
     look = setup.extractor.features
-    train, heldout = faces.rows("train"), faces.rows("heldout")
+    train, heldout = faces.rows("train"), faces.rows("test")
     pixels_MP, pixels_RP = setup.pixels
     with (faces.path / "index.csv").open(encoding="utf-8") as file:
         people = np.array([line["identity"] for line in csv.DictReader(file)])[heldout]
     half = np.isin(people, stream(0, "people").permutation(np.unique(people))[::2])
-    # In features an evaluation knows as many training pictures as held-out ones, in pixels all of them.
-    known = setup.reference.train_rows
-    copied = np.sort(stream(0, "copies").permutation(len(known))[:COPIES])
-    originals_NHWC = faces.images_NHWC[known[copied]]
+    copied = np.sort(stream(0, "copies").permutation(len(train))[:COPIES])
+    originals_NHWC = faces.images_NHWC[train[copied]]
     mirrored_NHWC = originals_NHWC[:, :, ::-1]
     mirrored_ND = look(np.ascontiguousarray(mirrored_NHWC))
     found: list[dict[str, Any]] = []
 
     def say(what: str, space: str, fakes: Any, train_MD: Any, heldout_RD: Any) -> None:
-        of = memorisation(fakes, train_MD, heldout_RD)
+        of = memorisation(fakes, train_MD, heldout_RD, mirrored if space == "pixels" else None)
         found.append(
             {
                 "pictures": what,
@@ -56,17 +54,19 @@ def measure(faces: PackedFaces) -> list[dict[str, Any]]:
         )
         print(f"{what:48s} {space:7s} share {of.closer_to_train:.3f}, ratio {of.median_ratio:.3f}", flush=True)
 
-    for space, train_MD, heldout_RD, rows in (
-        (setup.extractor.name, setup.reference.train_MD, setup.reference.real_ND, copied),
-        ("pixels", pixels_MP, pixels_RP, np.searchsorted(train, known[copied])),
+    for space, train_MD, heldout_RD in (
+        (setup.extractor.name, setup.reference.train_MD, setup.reference.real_ND),
+        ("pixels", pixels_MP, pixels_RP),
     ):
         one, other = heldout_RD[half], heldout_RD[~half]
         seen = look if space != "pixels" else shrink
-        mirrored = mirrored_ND if space != "pixels" else shrink(mirrored_NHWC)
+        originals, turned = train_MD[copied], mirrored_ND if space != "pixels" else shrink(mirrored_NHWC)
+        either = np.where(stream(0, "mirrored").random((COPIES, 1)) < 0.5, turned, originals)
         say("held-out people", space, one, train_MD, other)
         say("the other held-out people", space, other, train_MD, one)
-        say("copies", space, train_MD[rows], train_MD, heldout_RD)
-        say("mirrored copies", space, mirrored, train_MD, heldout_RD)
+        say("copies", space, originals, train_MD, heldout_RD)
+        say("mirrored copies", space, turned, train_MD, heldout_RD)
+        say("copies, a random half mirrored", space, either, train_MD, heldout_RD)
         for strength in NOISE:
             say(
                 f"copies with noise of {strength}/255",
@@ -77,7 +77,7 @@ def measure(faces: PackedFaces) -> list[dict[str, Any]]:
             )
         for share in SHARES:
             mixed = one.copy()
-            mixed[: int(share * len(one))] = mirrored[: int(share * len(one))]
+            mixed[: int(share * len(one))] = turned[: int(share * len(one))]
             say(f"{share:.0%} mirrored copies among held-out people", space, mixed, train_MD, other)
     return found
 
@@ -91,7 +91,7 @@ if __name__ == "__main__":
     pictures = PackedFaces.open(arguments.data)
     result = {
         "training": len(pictures.rows("train")),
-        "heldout": len(pictures.rows("heldout")),
+        "test": len(pictures.rows("test")),
         "content_hash": pictures.info.content_hash,
         "machine": machine_facts(torch.device("cpu")),
         "results": measure(pictures),

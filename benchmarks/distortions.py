@@ -36,7 +36,7 @@ def blurred(images_NHWC: NDArray[np.uint8], strength: float) -> NDArray[np.uint8
 
 def measure(faces: PackedFaces, extractor: Extractor) -> list[dict[str, str | float]]:
     """Distances of as many training pictures as there are held-out ones, by what was done to them."""
-    heldout_NHWC = faces.images_NHWC[faces.rows("heldout")]
+    heldout_NHWC = faces.images_NHWC[faces.rows("test")]
     rows = stream(0, "distortions").permutation(faces.rows("train"))[: len(heldout_NHWC)]
     train_NHWC = faces.images_NHWC[np.sort(rows)]
     kinds = [
@@ -65,7 +65,7 @@ if __name__ == "__main__":
 
     pictures, network = PackedFaces.open(arguments.data), load_extractor(arguments.extractor)
     result = {
-        "pictures": int((pictures.splits != "train").sum()),
+        "pictures": len(pictures.rows("test")),
         "content_hash": pictures.info.content_hash,
         "extractor_sha256": network.weights_sha256,
         "machine": machine_facts(torch.device("cpu")),

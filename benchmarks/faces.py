@@ -156,12 +156,12 @@ def summary(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def metric_table(results: list[Result]) -> str:
-    counts = {one.floors.training.n_other for one in results if one.floors.training}
+    counts = {one.floor.n_other for one in results if one.floor}
     of = f": {' or '.join(f'{count:,}' for count in sorted(counts))} training pictures" if counts else ""
     lines = [f"| metric | value | floor{of} |", "|---|---|---|"]
     for one in results:
         spread = f" ± {one.spread:.2g}" if one.spread is not None else ""
-        floor = f"{one.floors.training.value:.3g}" if one.floors.training else ""
+        floor = f"{one.floor.value:.3g}" if one.floor else ""
         lines.append(f"| `{one.metric}` | {one.value:.3g}{spread} | {floor} |")
     return "\n".join(lines)
 
@@ -170,7 +170,7 @@ def measured_card(told: dict[str, Any]) -> str:
     """The part of the card that says how the model was made, what it reaches, and what was shipped before it."""
     results = [Result.model_validate(one) for one in told["results"]]
     first, made = results[0], told["training"]
-    floor = first.floors.training
+    floor = first.floor
     floor_note = ""
     if floor and floor.n_other != first.n_fake:
         floor_note = (
@@ -266,8 +266,8 @@ def draw_curve(told: dict[str, Any]) -> None:
     learnt = np.array(told["curve"]).reshape(-1, 2)
     axes.plot(learnt[:, 0] / 1e3, learnt[:, 1], "o-", label=f"while it learnt (protocol {PROTOCOL})")
     axes.plot(told["training"]["images"] / 1e3, shipped.value, "s", label=f"as shipped (protocol {shipped.protocol})")
-    if shipped.floors.training:
-        axes.axhline(shipped.floors.training.value, color="grey", ls="--", label="training pictures in its place")
+    if shipped.floor:
+        axes.axhline(shipped.floor.value, color="grey", ls="--", label="training pictures in its place")
     axes.set(xlabel="thousand images shown", ylabel="fd_lite0", ylim=(0, None))
     axes.legend()
     figure.savefig(DOCS / "images" / "faces-curve.png", dpi=100)

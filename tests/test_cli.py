@@ -1,10 +1,11 @@
 """The command as a newcomer meets it: help that can be read, one line for a mistake, the right exit status."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,10 @@ from typer.testing import CliRunner
 from limner import cli
 from limner.cli import app, main
 from limner.errors import UserError
+from limner.run import Run
+
+if TYPE_CHECKING:
+    from limner.data.packed import PackedFaces
 
 COMMANDS = ["bench", "compare", "demo", "evaluate", "prepare", "recipes", "sample", "train"]
 
@@ -99,6 +104,43 @@ def test_a_mistake_is_one_line_and_status_2(
     assert said.count("\n") == 1
     assert words in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["recipes"], ["recipes", "dcgan"], ["--help"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # the fault is met when the interpreter ends, or at the first print
+def test_a_reader_that_leaves_is_no_fault(arguments: list[str], unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "limner", *arguments]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_training_goes_on_when_nobody_reads_its_progress(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, faces32: "PackedFaces", tiny: tuple[str, ...]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    sets = [part for setting in tiny for part in ("--set", setting)]
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        arguments = ["--data", str(faces32.path), "--out", str(tmp_path / "run"), "--images", "64", "--device", "cpu"]
+        assert run(monkeypatch, "train", "dcgan32", *arguments, *sets) == 0
+    assert Run.open(tmp_path / "run").log[-1]["reason"] == "finished"
+
+
+def test_of_several_processes_the_main_one_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert run(monkeypatch, "recipes", "dcgan-tur") == 2
+    assert waited == [0, cli.SECONDS_FOR_MAIN]  # by then torchrun has ended it, if it was not alone with its mistake
+    assert capsys.readouterr().err.count("did you mean dcgan-ttur?") == 2
 
 
 def test_unknown_option_is_status_2(monkeypatch: pytest.MonkeyPatch) -> None:

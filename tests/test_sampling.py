@@ -1,6 +1,7 @@
 """limner sample: which face is which, what the picture says of itself, and that it can be made again."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from limner.errors import UserError
+from limner.files import sha256
 from limner.latent.noise import face_latents
-from limner.model import Model, load, save_model
+from limner.model import CONFIG, WEIGHTS, Model, load, save_model
 from limner.networks import build_generator
 from limner.pixels import to_pixels
 from limner.recipe import load_recipe
@@ -38,6 +41,36 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     save_model(folder, generator, facts)
     return folder
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_neither_written_nor_read(
+    value: float, model_folder: Path, tmp_path: Path
+) -> None:
+    model = load(model_folder)
+    facts = model.config.model_dump(exclude={"weights_sha256"})
+    model.generator.get_parameter("linear.weight").data[3, 2] = value
+    with pytest.raises(UserError, match="infinite or NaN"):
+        save_model(tmp_path / "model", model.generator, facts)
+    assert list(tmp_path.iterdir()) == []
+
+    bad = shutil.copytree(model_folder, tmp_path / "bad")
+    weights = {name: tensor.contiguous() for name, tensor in model.generator.state_dict().items()}
+    save_file(weights, bad / WEIGHTS)
+    config = json.loads((bad / CONFIG).read_text()) | {"weights_sha256": sha256(bad / WEIGHTS)}
+    (bad / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(UserError, match="infinite or NaN") as error:
+        load(bad)
+    assert "\n" not in str(error.value)
+
+
+def test_pictures_that_are_not_finite_are_refused(model_folder: Path) -> None:
+    """Of weights that are finite, but whose products overflow."""
+    model = load(model_folder)
+    for parameter in model.generator.parameters():
+        parameter.mul_(1e38)
+    with pytest.raises(UserError, match="pictures that are infinite or NaN"):
+        model.sample(1)
 
 
 def pixels(path: Path) -> np.ndarray:

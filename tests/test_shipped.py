@@ -106,7 +106,7 @@ def test_a_data_set_of_generated_faces(tmp_path: Path) -> None:
     np.testing.assert_array_equal(faces.images_NHWC, model.sample(150, seed=5))
     np.testing.assert_array_equal(faces.attributes_NA, model.labels(150, seed=5))
     assert faces.attribute_names == CELEBA_ATTRIBUTES
-    assert faces.info.counts.splits == {"heldout": 15, "train": 135}
+    assert faces.info.counts.splits == {"test": 8, "train": 135, "val": 7}
     assert faces.info.source.kind == "generated"
     assert "non-commercial" in faces.info.source.licence
     again = prepare("faces:150", tmp_path / "again", seed=5, quiet=True)

@@ -1,8 +1,13 @@
 """The `limner` command: parse, call one function, print."""
 
+import codecs
+import io
+import os
 import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +25,7 @@ app = typer.Typer(
     "New here? `limner demo` does all of it in minutes, without any download.",
 )
 console = Console()
+SECONDS_FOR_MAIN = 15.0
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.", show_default=True)]
@@ -143,7 +149,10 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Go on with this run instead, exactly where it stopped.")] = None,
     images: Annotated[int | None, typer.Option(help="Train until so many images were shown.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Train for so many passes over the training split.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Train for so many minutes.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Train for so many minutes: the end follows the clock, so that no resume is exact."),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a setting: optimizer.generator.lr=1e-4. May be repeated.")
     ] = None,
@@ -177,7 +186,8 @@ def train(
             quiet=quiet,
             **budget,
         )
-    _say(f"Done: look at {run.path / 'report.html'}; draw new ones with limner sample {run.path} --out new.png")
+    if _rank() == 0:
+        _say(f"Done: look at {run.path / 'report.html'}; draw new ones with limner sample {run.path} --out new.png")
 
 
 @app.command()
@@ -273,7 +283,7 @@ def evaluate(
         force=force,
         quiet=quiet,
     )
-    console.print(results_table(results))
+    console.print(results_table(results, console.width))
     for sentence in describe(results, warnings=quiet):  # without --quiet they were said before the measuring
         _say(sentence)
 
@@ -361,18 +371,69 @@ def _say(text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+class _Output:
+    """A standard stream to which a command goes on writing when its reader has left (`limner recipes | head -1`)."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Send all that follows, and what is still in the buffer, nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
 def main() -> None:
     """Run the command line. Exit status: 0 done, 2 the user's input is wrong, 130 interrupted with the state saved."""
-    try:
-        app()
-    except UserError as error:
-        _fail(str(error), 2)
-    except Interrupted as interruption:
-        _fail(f"Stopped; everything is saved. Go on with: {interruption}", 130)
-    except KeyboardInterrupt:
-        _fail("Interrupted.", 130)
-    except BrokenPipeError:
-        sys.exit(0)
+    codecs.register_error("spell", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="spell")
+    out, err = _Output(sys.stdout), _Output(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            app()
+        except UserError as error:
+            # Every process of a training makes the same mistake. The main one says it, upon which torchrun ends the
+            # others; one that is still there has a trouble of its own.
+            time.sleep(SECONDS_FOR_MAIN if _rank() else 0)
+            _fail(str(error), 2)
+        except Interrupted as interruption:
+            _fail(f"Stopped; everything is saved. Go on with: {interruption}", 130)
+        except KeyboardInterrupt:
+            _fail("Interrupted.", 130)
+        finally:
+            out.flush()
+            err.flush()
+
+
+def _rank() -> int:
+    """The number of this process among those that torchrun has started; 0: the main one, or the only one."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """Spells what the terminal's encoding does not have, so that no command fails for it when its work is done."""
+    assert isinstance(error, UnicodeEncodeError)
+    signs = {"±": "+/-", "–": "-", "…": "...", "×": "x", "é": "e"}
+    return "".join(signs.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
 def _fail(message: str, status: int) -> None:

@@ -26,7 +26,7 @@ from limner.painting import small_pictures
 from limner.pixels import to_pixels
 from limner.recipe import GeneratorSettings
 from limner.shipped import FOLDER, shipped_models
-from limner.training.engine import gains_by_bf16
+from limner.training.engine import all_finite, gains_by_bf16
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 NOTHING = np.zeros((0, 0), np.uint8)
@@ -94,6 +94,8 @@ class Model:
                 raise RuntimeError
         except (SafetensorError, RuntimeError):
             raise UserError(f"{weights} does not hold the network that {folder / CONFIG} describes.") from None
+        if not all_finite(tensors.values()):
+            raise UserError(f"{weights} has weights that are infinite or NaN: its training diverged; train anew.")
         return cls(config, generator.float(), torch.device(device), known_MA)
 
     def sample(
@@ -176,11 +178,14 @@ class Model:
         """Latents B x Z and attributes B x A -> pictures, uint8, B x H x W x 3.
 
         A model of curves draws each in a picture of 64 x 64; their heights, B x P, are what its `generator` gives.
+        Raises UserError where a number of them is not finite.
         """
         wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
         bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16)
         with torch.inference_mode(), bf16:
             x_BCHW = self.generator(torch.cat([z_BZ, y_BA], 1).to(self.device))
+        if not all_finite([x_BCHW]):
+            raise UserError(f"This model ({self.config.recipe}) makes pictures that are infinite or NaN: train anew.")
         if self.config.kind == "curves":
             return small_pictures(x_BCHW.float().cpu().numpy())
         return to_pixels(x_BCHW, self.config.pixel_range)
@@ -224,8 +229,11 @@ def save_model(
 ) -> None:
     """Write a model folder in one step; `facts` are the fields of ModelConfig but the checksum.
 
-    `known_MA` are the attribute vectors of training pictures that a conditional model draws from.
+    `known_MA` are the attribute vectors of training pictures that a conditional model draws from. Raises UserError, and
+    writes nothing, where a weight is not finite.
     """
+    if not all_finite(generator.state_dict().values()):
+        raise UserError(f"No model is written to {folder}: the generator has weights that are infinite or NaN.")
     with new_folder(folder) as beside:
         tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
         if known_MA.size:

@@ -211,7 +211,7 @@ class Ema(Table):
 class Record(Table):
     """How often, in images shown, the run writes; `grid` is the number of faces in a grid of samples.
 
-    Every `evaluate_images` the running mean is measured against the held-out pictures; 0: never.
+    Every `evaluate_images` the running mean is measured against the pictures of val; 0: never.
     """
 
     log_images: int = Field(default=3_200, ge=1)

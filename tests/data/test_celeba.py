@@ -82,7 +82,7 @@ def test_annotations_are_optional(official: Path) -> None:
     faces = prepare(official, official.parent / "out", size=16, quiet=True, workers=1)
     assert faces.attribute_names == ()
     assert faces.attributes_NA.shape == (3, 0)
-    assert sorted(faces.splits.tolist()) == ["test", "train", "train"]
+    assert sorted(faces.splits.tolist()) == ["test", "train", "val"]
     assert not (faces.path / "frequencies.png").exists()
 
 

@@ -1,6 +1,7 @@
 """limner prepare as a whole: what comes out, that bad input never stops or half-finishes it, and that it repeats."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -141,6 +142,15 @@ def test_force_replaces(tmp_path: Path) -> None:
     assert not left_behind(tmp_path)
 
 
+def test_force_replaces_a_data_set_of_an_earlier_format(tmp_path: Path) -> None:
+    out = run(folder_of(tmp_path / "a", 3), tmp_path / "out").path
+    info = json.loads((out / "dataset.json").read_text())
+    (out / "dataset.json").write_text(json.dumps(info | {"format_version": 1}))
+    with pytest.raises(UserError, match=r"format_version: .*prepare the data again"):
+        PackedFaces.open(out)
+    assert len(run(folder_of(tmp_path / "b", 5), out, force=True)) == 5
+
+
 def test_force_spares_a_stranger_in_a_prepared_folder(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "source", 3)
     out = run(source, tmp_path / "out").path
@@ -221,8 +231,26 @@ def test_heldout_is_exact(heldout: int, test: int | None, val: int, reporting: i
     assert counts.total() == 20
 
 
-def test_default_share_of_a_single_picture_is_for_training(tmp_path: Path) -> None:
-    assert run(folder_of(tmp_path / "source", 1), tmp_path / "out").splits.tolist() == ["train"]
+@pytest.mark.parametrize(
+    ("pictures", "train", "val", "test"), [(1, 1, 0, 0), (2, 1, 0, 1), (3, 1, 1, 1), (12, 10, 1, 1), (50, 45, 2, 3)]
+)
+def test_the_default_share(pictures: int, train: int, val: int, test: int, tmp_path: Path) -> None:
+    counts = Counter(run(folder_of(tmp_path / "source", pictures), tmp_path / "out").splits.tolist())
+    assert (counts["train"], counts["val"], counts["test"]) == (train, val, test)
+
+
+@pytest.mark.parametrize(
+    ("heldout", "test", "val", "reporting"),
+    [(4, None, 0, 4), (8, None, 4, 4), (8, 3, 4, 4), (8, 6, 0, 8), (8, 0, 8, 0)],
+)
+def test_persons_that_do_not_fit_val_are_for_test(
+    heldout: int, test: int | None, val: int, reporting: int, tmp_path: Path
+) -> None:
+    source = folder_of(tmp_path / "source", 20)
+    lines = [f"{row:03d}.png,{row // 4}\n" for row in range(20)]  # four images a person
+    (source / "labels.csv").write_text("file,identity\n" + "".join(lines))
+    counts = Counter(run(source, tmp_path / "out", heldout=heldout, test=test).splits.tolist())
+    assert (counts["train"], counts["val"], counts["test"]) == (20 - heldout, val, reporting)
 
 
 def test_persons_are_on_one_side_only(tmp_path: Path) -> None:

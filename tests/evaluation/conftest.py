@@ -99,8 +99,8 @@ def blobs(seed: int, count: int, brightness: float = 120.0) -> Pictures:
 
 @pytest.fixture(scope="session")
 def faces(pack_faces: Callable[..., "PackedFaces"]) -> "PackedFaces":
-    """600 pictures, of which 240 are held out, with the attribute `odd`."""
-    return pack_faces(blobs(1, 600), ["train"] * 360 + ["test"] * 240)
+    """660 pictures, of which 240 test and 60 choose, with the attribute `odd`."""
+    return pack_faces(blobs(1, 660), ["train"] * 360 + ["test"] * 240 + ["val"] * 60)
 
 
 @pytest.fixture

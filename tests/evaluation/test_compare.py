@@ -13,7 +13,7 @@ from limner.errors import UserError
 from limner.evaluation import compare as comparing
 from limner.evaluation.compare import compare, short_names, verdict
 from limner.evaluation.evaluate import evaluate_model, set_up
-from limner.evaluation.results import Floor, Floors, Result, append_metrics, read_metrics
+from limner.evaluation.results import Floor, Result, append_metrics, read_metrics, table_rows
 from limner.recipe import load_recipe
 from limner.report import write_report
 
@@ -28,7 +28,8 @@ def result(value, spread=None, metric="fd_lite0", floor=None, model="a", **other
         spread=spread,
         values=(value,) if spread is None else (value,) * 3,
         seeds=(0,) if spread is None else (0, 1, 2),
-        floors=Floors(training=None if floor is None else Floor(value=floor, n_real=9, n_other=9)),
+        floor=None if floor is None else Floor(value=floor, n_real=9, n_other=9),
+        chooses=False,
         model=model,
         model_sha256="",
         recipe="r",
@@ -43,7 +44,7 @@ def result(value, spread=None, metric="fd_lite0", floor=None, model="a", **other
             "protocol": "quick",
             "n_real": 9,
             "n_fake": 9,
-            "split": "heldout",
+            "split": "test",
             "crop": "none",
             "resolution": 32,
             "data_hash": "h",
@@ -96,6 +97,20 @@ def test_of_three_the_best_is_told_from_each_other():
     assert "Between B and C" in words["headline"]
     assert "of C 10.10" in words["sentences"][0]
     assert "of A 20.00" in words["sentences"][1]
+
+
+def test_a_metric_that_one_model_lacks_is_no_stumbling_block():
+    recall, other = result(0.6, 0.01, "recall_lite0"), result(9.0, 0.1, "fd_other")
+    words = verdict(["A", "B"], [[other, result(20.0, 0.3), recall], [result(10.0, 0.4)]])
+    assert words["headline"] == "B is better"
+    for columns in ([[recall], [recall]], [[result(20.0, 0.3), recall], [recall]], [[recall], [result(20.0, 0.3)]]):
+        words = verdict(["A", "B"], columns)
+        assert "no distance was measured of every model" in words["headline"]
+    rows = {row["metric"]: row for row in table_rows([[recall], [result(20.0, 0.3, floor=4.0)]])}
+    assert [cell and cell["value"] for cell in rows["recall_lite0"]["cells"]] == ["0.600", None]
+    assert [cell and cell["value"] for cell in rows["fd_lite0"]["cells"]] == [None, "20.00"]
+    assert rows["fd_lite0"]["floor"] == "4.00"
+    assert table_rows([[result(0.5, metric="newer_lite0")]])[0]["note"] == ""  # that a newer version wrote
 
 
 def test_names_are_as_short_as_tells_them_apart(tmp_path):
@@ -157,7 +172,7 @@ def test_the_page_holds_what_was_measured(runs, faces, eyes):
     assert float(cell["value"]) == pytest.approx(fd.value, abs=fd.spread)
     assert cell["best"]
     assert not rows["fd_pixels48"]["cells"][0]["best"]
-    assert float(rows["fd_pixels48"]["training"]) == pytest.approx(fd.floors.training.value, abs=fd.spread)
+    assert float(rows["fd_pixels48"]["floor"]) == pytest.approx(fd.floor.value, abs=fd.spread)
     assert data["settings"] == [{"key": "optimizer.discriminator.lr", "values": [5e-5, 2e-4]}]
     charts = {chart["group"]: chart for chart in data["charts"]}
     assert [s["name"] for s in charts["loss generator"]["series"]] == ["dull", "fair"]
@@ -223,8 +238,9 @@ def test_nearest_training_pictures_are_the_right_ones_and_can_be_left_out(runs, 
     assert len(sheets) == 4
 
 
-def test_drawn_faces_are_no_real_people(runs, faces, eyes, capsys):
-    source = faces.info.source.model_copy(update={"kind": "synthetic"})
+@pytest.mark.parametrize("kind", ["synthetic", "generated"])
+def test_drawn_and_generated_faces_are_no_real_people(kind, runs, faces, eyes, capsys):
+    source = faces.info.source.model_copy(update={"kind": kind})
     drawn = replace(faces, info=faces.info.model_copy(update={"source": source}))
     compare(runs.paths, drawn, runs.out, samples=60, seeds=1, extractor=eyes)
     assert not contents(runs.out)["real_people"]

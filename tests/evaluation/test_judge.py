@@ -70,7 +70,7 @@ def small() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def coloured(pack_faces: Callable[..., PackedFaces]) -> PackedFaces:
     """1,200 pictures of 16 pixels, noise but for their top row of squares, which is red for `red` and dark for `dark`;
-    `dark` is in one picture of 25; `chance` is in none of them; `never` is in no picture; 300 are held out."""
+    `dark` is in one picture of 25; `chance` is in none of them; `never` is in no picture; 300 test, 30 are val."""
     chance = np.random.default_rng(0)
     images_NHWC = chance.integers(60, 196, (1200, 16, 16, 3)).astype(np.uint8)
     y_NA = np.zeros((1200, 4), np.uint8)
@@ -79,7 +79,7 @@ def coloured(pack_faces: Callable[..., PackedFaces]) -> PackedFaces:
     y_NA[:, 2] = chance.random(1200) < 0.5
     images_NHWC[y_NA[:, 0] == 1, :4, :, 0] += 40
     images_NHWC[y_NA[:, 1] == 1, :4, :, 2] -= 40
-    splits = ["valid" if number % 4 == 3 else "train" for number in range(1200)]
+    splits = ["test" if number % 4 == 3 else "val" if number % 40 == 0 else "train" for number in range(1200)]
     faces = pack_faces(images_NHWC, splits)
     info = faces.info.model_copy(update={"attribute_names": ("red", "dark", "chance", "never")})
     return replace(faces, info=info, attributes_NA=y_NA)
@@ -112,9 +112,9 @@ def test_learns_what_can_be_learned_and_says_so(judge: Judge, coloured: PackedFa
     assert 0.4 < own["chance"] < 0.6
     assert np.isnan(own["never"])
 
-    heldout = coloured.rows("heldout")
-    found_NA = judge.decide(coloured.images_NHWC[heldout])
-    asked_NA = coloured.attributes_NA[heldout]
+    test = coloured.rows("test")
+    found_NA = judge.decide(coloured.images_NHWC[test])
+    asked_NA = coloured.attributes_NA[test]
     for position in range(3):
         right = [found_NA[asked_NA[:, position] == value, position] == value for value in (0, 1)]
         assert own[coloured.attribute_names[position]] == pytest.approx(np.mean([np.mean(of) for of in right]))
@@ -146,12 +146,13 @@ def test_heldout_pictures_take_no_part_in_training(
     judge: Judge, small: None, coloured: PackedFaces, tmp_path: Path
 ) -> None:
     images_NHWC, y_NA = coloured.images_NHWC.copy(), coloured.attributes_NA.copy()
-    heldout = coloured.rows("heldout")
-    images_NHWC[heldout], y_NA[heldout] = 0, 1 - y_NA[heldout]
-    changed = replace(coloured, images_NHWC=images_NHWC, attributes_NA=y_NA)
-    other = train_judge(changed, tmp_path / "other", quiet=True)
-    assert other.weights_sha256 == judge.weights_sha256
-    assert other.balanced_accuracy != judge.balanced_accuracy
+    for split, counts in (("val", False), ("test", True)):  # only test pictures measure
+        rows = coloured.rows(split)
+        images_NHWC[rows], y_NA[rows] = 0, 1 - y_NA[rows]
+        changed = replace(coloured, images_NHWC=images_NHWC, attributes_NA=y_NA)
+        other = train_judge(changed, tmp_path / split, quiet=True)
+        assert other.weights_sha256 == judge.weights_sha256
+        assert (other.config.balanced_accuracy != judge.config.balanced_accuracy) == counts
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_chance_alone(
@@ -211,7 +212,7 @@ def test_refuses_data_it_cannot_learn_from(small: None, coloured: PackedFaces, t
     info = coloured.info.model_copy(update={"attribute_names": ()})
     with pytest.raises(UserError, match="has no attributes"):
         train_judge(replace(coloured, info=info, attributes_NA=coloured.attributes_NA[:, :0]), tmp_path / "judge")
-    with pytest.raises(UserError, match="no pictures in the split 'heldout'"):
+    with pytest.raises(UserError, match="no pictures in the split 'test'"):
         train_judge(replace(coloured, splits=np.full(1200, "train")), tmp_path / "judge")
     with pytest.raises(UserError, match="--seed is -1"):
         train_judge(coloured, tmp_path / "judge", seed=-1)
@@ -301,9 +302,9 @@ def test_attribute_control_by_hand() -> None:
 
 
 def test_a_generator_as_good_as_real_pictures_has_the_ratio_1(judge: Judge, coloured: PackedFaces) -> None:
-    heldout = coloured.rows("heldout")
-    asked_NA = coloured.attributes_NA[heldout]
-    found_NA = judge.decide(coloured.images_NHWC[heldout])
+    test = coloured.rows("test")
+    asked_NA = coloured.attributes_NA[test]
+    found_NA = judge.decide(coloured.images_NHWC[test])
     control = attribute_control(asked_NA, found_NA, judge, np.array([0.5, 0.04, 0.6, 0.0]))
     np.testing.assert_allclose(control.ratio_A, [1, 1, 1, np.nan], atol=1e-5)
     assert control.mean_ratio == pytest.approx(1, abs=1e-5)

@@ -37,6 +37,25 @@ def test_nearest_is_the_least_of_all_distances(portion: int, monkeypatch: pytest
     assert rows.tolist() == distance_NM.argmin(axis=1).tolist()
 
 
+def test_the_nearer_of_a_picture_and_its_mirror_image_counts() -> None:
+    def mirror(features_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+        return features_ND[:, ::-1]
+
+    query_ND, reference_MD = draw(60, 0), draw(150, 1)
+    either_NM = np.minimum(brute_force(query_ND, reference_MD), brute_force(query_ND[:, ::-1], reference_MD))
+    rows, distances = nearest(query_ND, reference_MD, mirror=mirror)
+    assert rows.tolist() == either_NM.argmin(axis=1).tolist()
+    np.testing.assert_allclose(distances, either_NM.min(axis=1), rtol=1e-12)
+
+    # The same for what is held out, and no picture is its own mirrored neighbour: no copying, no difference.
+    train_MD, heldout_MD = draw(2000, 2), draw(2000, 3)
+    found = memorisation(draw(2000, 4), train_MD, heldout_MD, mirror)
+    assert found.closer_to_train == pytest.approx(0.5, abs=0.04)
+    assert found.heldout_ratio == pytest.approx(1, abs=0.04)
+    assert memorisation(train_MD[:, ::-1], train_MD, heldout_MD, mirror).closer_to_train == 1
+    assert memorisation(train_MD[:, ::-1], train_MD, heldout_MD).closer_to_train < 0.6
+
+
 def test_small_distances_far_from_the_origin_keep_their_digits() -> None:
     reference_MD = draw(100, 0) + np.float32(1000)
     query_ND = reference_MD[:8].copy()

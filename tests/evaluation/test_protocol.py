@@ -15,12 +15,13 @@ def test_the_protocols_of_the_field() -> None:
     assert (report.crop, report.size, report.split, report.real, report.fake) == (
         "report004",
         64,
-        "heldout",
+        "test",
         20_000,
         None,
     )
     assert (mimicry.crop, mimicry.split, mimicry.real, mimicry.fake) == ("centre178", "all", 50_000, 50_000)
     assert (quick.extractor, quick.fake, quick.real, quick.crop) == ("lite0", 5_000, None, None)
+    assert (quick.split, load_protocol("training").split) == ("test", "val")  # what chooses does not report
     assert report.extractor == mimicry.extractor == "inception"
     assert report.seeds >= 3
     assert all(name == protocol.name and protocol.summary for name, protocol in PROTOCOLS.items())

@@ -3,8 +3,10 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ import torch
 
 from limner.data.packed import PackedFaces
 from limner.errors import UserError
+from limner.recipe import load_recipe
 from limner.report import read_log
+from limner.training import loop, session
 from limner.training.engine import Engine, machine_facts, start_engine
 from limner.training.session import resume, train
 from limner.training.state import read_newest
 
+ROOT = Path(__file__).parents[2]
 NONE = ("generator.norm=none", "discriminator.norm=none")
 
 
@@ -100,6 +105,106 @@ def test_a_checkpoint_loads_on_any_number_of_processes(
     alone = train("dcgan32", faces32, tmp_path / "run", images=96, overrides=[*tiny, *NONE], device="cpu", quiet=True)
     for one, mixed in zip(log_lines(alone.path), log_lines(back.path), strict=True):
         assert numbers(mixed, "overlap") == pytest.approx(numbers(one, "overlap"), rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("batch", "world", "words"),
+    [
+        (6, 4, "6, which 4 processes cannot share evenly"),
+        (4, 4, "4: each of 4 processes gets 1, and needs at least 2"),
+        (12, 2, r"12, 6 for each of 2 processes: .* discriminator\.stddev_group = 4"),
+    ],
+)
+def test_shares_that_no_step_can_take_are_refused(batch: int, world: int, words: str) -> None:
+    recipe = load_recipe("modern-cpu", [f"schedule.batch={batch}"])
+    with pytest.raises(UserError, match=words) as error:
+        session._check_shares(recipe, Engine(torch.device("cpu"), "fp32", world=world))
+    assert str(error.value).startswith("schedule.batch is ")
+
+
+@pytest.fixture(scope="module")
+def documented(faces32: PackedFaces, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The torchrun command of docs/train.md for a tiny recipe on two processes, and where its run is."""
+    guide = (ROOT / "docs/train.md").read_text(encoding="utf-8")
+    (line,) = [line for line in guide.splitlines() if line.startswith("    torchrun ")]
+    ours = {"4": "2", "dcgan": "dcgan32", "DIR": str(faces32.path), "RUN": str(tmp_path_factory.mktemp("two") / "run")}
+    words = [ours.get(word, word) for word in shlex.split(line)]
+    # --standalone: a free port, so that other tests may do the same at the same time.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words[1:], "--images", "64"]
+    return [*command, *(part for setting in tiny for part in ("--set", setting))]
+
+
+def torchrun(command: list[str]) -> tuple[int, list[str]]:
+    """The exit status on a machine without a GPU, and all lines printed but torchrun's own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    lines = (done.stdout + done.stderr).splitlines()
+    return done.returncode, [line for line in lines if line.startswith(("limner:", "Done", "Note", "dcgan32 "))]
+
+
+def test_the_documented_command_trains_on_two_processes(documented: list[str]) -> None:
+    run = Path(documented[documented.index("--out") + 1])
+    status, lines = torchrun(documented)
+    assert status == 0
+    assert [line.split()[0] for line in lines] == ["Done:", "dcgan32", "dcgan32"]
+    assert json.loads((run / "run.json").read_text())["processes"] == 2
+
+    # Once more is a mistake: one line, and the run is as it was.
+    before = (run / "log.jsonl").read_bytes()
+    status, lines = torchrun(documented)
+    assert status != 0
+    assert [line.split(":")[0] for line in lines] == ["limner"]
+    assert "--resume" in lines[0]
+    assert (run / "log.jsonl").read_bytes() == before
+
+    start = documented.index("train")
+    status, lines = torchrun([*documented[: start + 1], "--resume", str(run), "--images", "96"])
+    assert status == 0
+    assert [line.split()[0] for line in lines] == ["Done:", "dcgan32"]
+    said = [(line["event"], line["images"]) for line in read_log(run)]
+    assert said == [("start", 0), ("log", 32), ("log", 64), ("resume", 64), ("log", 96), ("stop", 96)]
+    assert read_newest(run / "checkpoints")[0]["images"] == 96
+
+
+def test_processes_that_would_not_find_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_engine("cpu", "fp32")  # alone, and so for good
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UserError, match=r"WORLD_SIZE is 2 .*RANK is missing"):
+        start_engine("cpu", "fp32")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UserError, match=r"WORLD_SIZE is 2 .*no process joins"):
+        start_engine("cpu", "fp32")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="2 processes share 1 GPU"):
+        start_engine("auto", "fp32")
+
+
+def test_two_trainings_in_one_process_are_refused(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would take torch's random numbers from each other. The place is free again however a training ends."""
+
+    def start(name: str) -> None:
+        train("dcgan32", faces32, tmp_path / name, images=16, overrides=tiny, device="cpu", quiet=True)
+
+    step, refused = loop.train_step, []
+
+    def step_beside_another(*given: Any) -> None:
+        step(*given)
+        with ThreadPoolExecutor(1) as pool:
+            refused.append(str(pool.submit(start, "second").exception()))
+
+    monkeypatch.setattr(loop, "train_step", step_beside_another)
+    start("first")
+    assert ["Another training runs in this process" in message for message in refused] == [True, True]
+    assert not (tmp_path / "second").exists()
+    monkeypatch.setattr(loop, "train_step", step)
+    with pytest.raises(UserError, match="exists"):
+        start("first")
+    start("third")
 
 
 def test_devices_that_are_not_there_are_one_line() -> None:

@@ -46,7 +46,8 @@ def test_a_run_is_measured_as_it_goes(faces32: PackedFaces, tiny: tuple[str, ...
     assert [*found] == [24, 48, 72]
     assert len(set(found.values())) == 3, "the running mean moves"
     assert load(run.path / "best").config.images == min(found, key=found.__getitem__)
-    assert {result.protocol for result in read_metrics(run.path)} == {"training"}
+    of = {(result.protocol, result.split, result.n_real, result.chooses) for result in read_metrics(run.path)}
+    assert of == {("training", "val", len(faces32.rows("val")), True)}, "what chooses best/ is not what reports"
 
     alone = train("dcgan32", faces32, tmp_path / "alone", images=56, **options)
     resume(alone.path, images=80, device="cpu", quiet=True)

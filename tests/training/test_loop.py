@@ -344,6 +344,54 @@ def test_a_fault_after_the_last_log_line_is_not_hidden(
     assert all(torch.isfinite(value).all() for value in tensors.values())
 
 
+def test_weights_that_the_last_step_spoilt_are_not_kept(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The only loss was measured before the only step: it is finite, the weights are not."""
+    overrides = [*tiny, "optimizer.generator.lr=1e300"]
+    with pytest.raises(UserError, match=r"diverged at 8 images.*lower optimizer\.generator\.lr"):
+        train("dcgan32", faces32, tmp_path / "run", images=8, overrides=overrides, device="cpu", quiet=True)
+    assert [line["to_images"] for line in events(tmp_path / "run", "rollback")] == [0, 0, 0]
+    record, tensors, _ = read_newest(tmp_path / "run/checkpoints")
+    assert record["images"] == 0
+    assert all(torch.isfinite(value).all() for value in tensors.values())
+    assert Run(tmp_path / "run").model.config.images == 0
+
+
+def test_a_return_that_does_not_help_goes_further_back(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint at 48 is whole and finite, but its weights are so large that no step from it is."""
+    step, spoilt = loop.train_step, []
+
+    def spoiling_step(recipe: Recipe, state: State, *rest: Any) -> None:
+        step(recipe, state, *rest)
+        if state.images == 48 and not spoilt:
+            spoilt.append(state.images)
+            for parameter in state.generator.parameters():
+                parameter.data.fill_(1e38)
+
+    monkeypatch.setattr(loop, "train_step", spoiling_step)
+    overrides = [*tiny, "record.checkpoint_images=16"]
+    run = train("dcgan32", faces32, tmp_path / "run", images=96, overrides=overrides, device="cpu", quiet=True)
+    returns = [(line["from_images"], line["to_images"], line["rate_scale"]) for line in events(run.path, "rollback")]
+    assert returns == [(64, 48, 0.5), (64, 32, 0.25)]
+    record, tensors, _ = read_newest(run.path / "checkpoints")
+    # A resumed run knows as much as one that never stopped.
+    assert [record[name] for name in ("images", "rollbacks", "failed_at", "returned_to")] == [96, 2, 64, 32]
+    assert tensors["generator.linear.weight"].abs().max() < 10
+
+
+def test_weights_whose_pictures_are_not_finite_are_not_kept(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Weights of 1e38 are finite themselves."""
+    overrides = [*tiny, "optimizer.generator.lr=1e38", "record.checkpoint_images=8"]
+    with pytest.raises(UserError, match="diverged at 8 images"):
+        train("dcgan32", faces32, tmp_path / "run", images=64, overrides=overrides, device="cpu", quiet=True)
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["000000000"]
+
+
 def test_a_run_stopped_right_after_a_fault_keeps_a_good_checkpoint(
     faces32: PackedFaces,
     tiny: tuple[str, ...],

@@ -188,6 +188,17 @@ def test_minutes_end_a_training_by_the_clock(faces32: PackedFaces, tiny: tuple[s
         ({"overrides": ["schedule.batch=512"]}, "only 173 training pictures"),
         ({"overrides": ["data.size=64"]}, "holds pictures of 32 pixels, the recipe wants 64"),
         ({"seed": -1}, "--seed is -1"),
+        (
+            {
+                "overrides": [
+                    "discriminator.network=sngan-pixelnorm",
+                    "discriminator.stddev_group=4",
+                    "schedule.batch=6",
+                ]
+            },
+            r"schedule\.batch is 6: .*discriminator\.stddev_group = 4",
+        ),
+        ({"overrides": ["discriminator.init_std=1e300"]}, r"not finite at the start: lower discriminator\.init_std"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(

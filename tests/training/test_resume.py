@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from limner.cli import main
 from limner.data.packed import PackedFaces
 from limner.errors import Interrupted, UserError
+from limner.files import sha256
 from limner.recipe import load_recipe
 from limner.report import read_log
 from limner.run import Run
@@ -195,6 +196,15 @@ def record(content: bytes) -> Callable[[Path], None]:
     return lambda checkpoint: (checkpoint / "state.json").write_bytes(content) and None  # type: ignore[func-returns-value]
 
 
+def infinite(checkpoint: Path) -> None:
+    """One weight, in a file that is whole."""
+    file, record = checkpoint / "state.safetensors", checkpoint / "state.json"
+    tensors = load_file(file)
+    tensors["generator.linear.bias"][3] = torch.inf
+    save_file(tensors, file)
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"sha256": sha256(file)}))
+
+
 DAMAGE: dict[str, Callable[[Path], None]] = {
     "tensors empty": truncated(0),
     "tensors 8 bytes": lambda checkpoint: os.truncate(checkpoint / "state.safetensors", 8),
@@ -204,6 +214,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "header flipped": flipped(0.0001),
     "weight flipped": flipped(0.6),
     "last bit flipped": flipped(1),
+    "weight infinite": infinite,
     "record missing": lambda checkpoint: (checkpoint / "state.json").unlink(),
     "record empty": record(b""),
     "record cut": lambda checkpoint: os.truncate(checkpoint / "state.json", 200),
@@ -404,6 +415,14 @@ def test_what_changes_nothing_but_speed_may_change(run: Path, tmp_path: Path) ->
     go_on(run, overrides=["engine.graphs=false"])
     go_on(other)
     assert_same_end(run, other)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_changed_machine_is_said_unless_quiet(quiet: bool, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"torch": "1.0"}))
+    resume(run, images=56, device="cpu", quiet=quiet)
+    assert ("torch differ from when this run began" in capsys.readouterr().err) is not quiet
 
 
 def test_changed_data_are_refused(run: Path, faces32: PackedFaces, tmp_path: Path) -> None:

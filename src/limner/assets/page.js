@@ -316,18 +316,18 @@ function showCharts(charts) {
 
 // One row a metric, one column a model (`names`), and what real pictures score in their place.
 function resultsTable(names, rows) {
-  const floored = rows.some((row) => row.halves !== null || row.training !== null);
+  const floored = rows.some((row) => row.floor !== null);
   const column = (text) => html("th", {class: "number", scope: "col"}, text);
   const cell = (found, i) => {
     const made = html("td", {class: found?.best ? "number best" : "number", "data-label": names[i]}, html("b", {}, found?.value ?? "–"));
-    for (const remark of [found?.spread, found?.error]) if (remark) made.append(html("small", {}, remark));
+    for (const remark of [found?.spread, found?.error && `standard error ${found.error}`]) if (remark) made.append(html("small", {}, remark));
     return made;
   };
   const floor = (value, label) => html("td", {class: value ? "number soft" : "number soft none", "data-label": label}, value ?? "–");
-  const [halves, training] = ["Real halves", "Training pictures"];
+  const training = "Training pictures";
   return html("div", {class: "wide", tabindex: "0", role: "region", "aria-label": "Results"}, html("table", {class: "results"},
-    html("thead", {}, html("tr", {}, html("th", {scope: "col"}, "Metric"), ...names.map(column), ...(floored ? [column(halves), column(training)] : []))),
+    html("thead", {}, html("tr", {}, html("th", {scope: "col"}, "Metric"), ...names.map(column), ...(floored ? [column(training)] : []))),
     html("tbody", {}, ...rows.map((row) => html("tr", {},
       html("th", {scope: "row"}, html("code", {}, row.metric), html("small", {}, row.note)),
-      ...row.cells.map(cell), ...(floored ? [floor(row.halves, halves), floor(row.training, training)] : []))))));
+      ...row.cells.map(cell), ...(floored ? [floor(row.floor, training)] : []))))));
 }

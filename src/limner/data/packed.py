@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,15 @@ class Counts(_Record):
     rejected: int
     pictures: int
     splits: dict[str, int]
+
+
+Info = TypeVar("Info", bound=BaseModel)
+
+
+class _AnyVersion(BaseModel):
+    """What dataset.json says in every version of the format."""
+
+    format: Literal["limner packed faces"]
 
 
 class DatasetInfo(_Record):
@@ -107,7 +116,7 @@ class PackedFaces:
             UserError: the folder is not one, or its files do not fit each other.
         """
         path = Path(path)
-        info = read_info(path)
+        info = _read_info(path, DatasetInfo)
         images_NHWC = _load_array(path / IMAGES, mmap=True)
         attributes_NA = _load_array(path / ATTRIBUTES, mmap=False)
         files, splits = _read_index(path / INDEX)
@@ -159,13 +168,18 @@ class PackedFaces:
         return content.finish(self.attributes_NA, self.attribute_names, self.splits.tolist())
 
 
-def read_info(path: Path) -> DatasetInfo:
+def check_packed(path: Path) -> None:
+    """Raises `UserError` where the folder `path` is no PackedFaces of this or an earlier version."""
+    _read_info(path, _AnyVersion)
+
+
+def _read_info(path: Path, kind: type[Info]) -> Info:
     """dataset.json of the folder `path`; `UserError` where that is no PackedFaces that we can read."""
     file = path / INFO
     if not file.is_file():
         raise UserError(f"{path} is not a prepared data set (it has no {INFO}): make one with limner prepare")
     try:
-        return DatasetInfo.model_validate_json(file.read_bytes())
+        return kind.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"

@@ -43,7 +43,7 @@ from limner.data.packed import (
     DatasetInfo,
     PackedFaces,
     SourceInfo,
-    read_info,
+    check_packed,
     write_rows,
 )
 from limner.data.splits import official_splits, random_splits
@@ -54,7 +54,6 @@ from limner.progress import progress_bar
 from limner.shipped import shipped_models
 
 MAX_SYNTHETIC = 10_000_000
-MAX_DEFAULT_HELDOUT = 20_000
 PREVIEW_COLUMNS, PREVIEW_ROWS = 10, 6
 
 
@@ -96,7 +95,7 @@ def prepare(
         heldout: hold out this many random pictures of training, whole persons where identities are known; by default
             the source's own partition, completed to train, val and test, and where it has none, a tenth.
         test: how many of `heldout` are the split `test`, which reports; the others are `val`, which chooses. By default
-            all but 2,000, or but half where that is fewer.
+            all but 2,000, or but half where that is fewer. Persons stay whole, so there may be a few more.
         seed: for what is random: `keep`, the splits and synthetic faces.
         workers: how many pictures are decoded at a time; by default one per core.
         labels: CSV of labels for a folder or zip; by default the one `labels.csv` in it, if any.
@@ -216,7 +215,7 @@ def _check_target(out: Path, source: str | Path, force: bool) -> Path:
         raise UserError(f"{shown(out)} exists: use --force to replace it, or choose another name")
     there = {entry.name for entry in target.iterdir()} - {".DS_Store", *HIDDEN}
     if there:
-        read_info(target)
+        check_packed(target)
     if strangers := sorted(there - FILES):
         raise UserError(f"{shown(out)} holds {shown(strangers[0])}, which --force would delete: move it away first")
     return target

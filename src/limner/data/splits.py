@@ -43,14 +43,14 @@ def official_splits(official: Sequence[str], persons: Sequence[str], seed: int) 
 def random_splits(persons: Sequence[str], heldout: int | None, test: int | None, seed: int) -> list[str]:
     """Splits by row: `heldout` random images are not for training, and `test` of them report, the others choose.
 
-    By default a tenth is held out, 20,000 at most, and all of it but 2,000 images, or but half where that
-    is fewer, reports. Persons stay whole, so there may be a few images less.
+    By default a tenth is held out, 2 to 20,000 images, and all of it but 2,000 images, or but half where that is
+    fewer, reports. Persons stay whole, so a few images less may be held out, and a few more of them report.
 
     Raises UserError where `heldout` images were asked for and every person has more.
     """
     count = heldout
     if count is None:
-        count = min(max(1, round(len(persons) / SHARE)), LARGEST_HELDOUT, len(persons) - 1)
+        count = min(max(2, round(len(persons) / SHARE)), LARGEST_HELDOUT, len(persons) - 1)
     random = np.random.default_rng([seed, 1])
     rows = choose_rows(_by_person(range(len(persons)), persons), count, random)
     if heldout and not rows:
@@ -59,10 +59,10 @@ def random_splits(persons: Sequence[str], heldout: int | None, test: int | None,
         )
     splits = ["train"] * len(persons)
     for row in rows:
-        splits[row] = "val"
-    reporting = len(rows) - min(LARGEST_VAL, len(rows) // 2) if test is None else test
-    for row in choose_rows(_by_person(rows, persons), reporting, random):
         splits[row] = "test"
+    choosing = min(LARGEST_VAL, len(rows) // 2) if test is None else max(0, len(rows) - test)
+    for row in choose_rows(_by_person(rows, persons), choosing, random):
+        splits[row] = "val"
     return splits
 
 

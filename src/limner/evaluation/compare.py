@@ -119,9 +119,13 @@ def compare(
     ]
     refuse_mixed([result for entry in entries for result in entry.results])
     write_file(out, build_page("compare.html", _contents(entries, setup, nearest)))
-    if nearest and faces.info.source.kind != "synthetic" and not quiet:
+    if nearest and _real_people(faces) and not quiet:
         console.print(f"Note: {out} holds pictures of real people: do not pass it on.", markup=False, soft_wrap=True)
     return out
+
+
+def _real_people(faces: PackedFaces) -> bool:
+    return faces.info.source.kind not in ("synthetic", "generated")
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -136,7 +140,10 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 def verdict(names: Sequence[str], columns: Sequence[Sequence[Result]]) -> Row:
     """What the results say in words: a `headline` and `sentences`. One column of results for each name."""
     found = [{result.metric: result for result in column} for column in columns]
-    metric = next(result.metric for result in columns[0] if kind(result.metric) in ("fid", "fd"))
+    distances = (metric for metric in found[0] if kind(metric) in ("fid", "fd") and all(metric in of for of in found))
+    metric = next(distances, None)
+    if metric is None:
+        return {"headline": "Nothing to rank by: no distance was measured of every model", "sentences": []}
     ranked = sorted(((name, of[metric]) for name, of in zip(names, found, strict=True)), key=lambda pair: pair[1].value)
     (best, first), (next_best, second) = ranked[:2]
     sure = _sure(first, second)
@@ -148,7 +155,7 @@ def verdict(names: Sequence[str], columns: Sequence[Sequence[Result]]) -> Row:
         headline = f"Between {best} and {next_best}, no difference that these numbers can show"
     digits = decimals([result for _, result in ranked])
     sentences = [_against((best, first), other, digits) for other in ranked[1:]]
-    if floor := first.floors.training:
+    if floor := first.floor:
         above = ", ".join(f"{name} {fixed(result.value - floor.value, digits)}" for name, result in ranked)
         sentences.append(
             f"Real training pictures ({floor.n_other:,} of them) in place of the generated ones score "
@@ -258,10 +265,10 @@ def _contents(entries: Sequence[Entry], setup: Setup, nearest: bool) -> Row:
     with progress_bar("page", len(entries) * (1 + nearest), "pictures", setup.quiet) as advance:
         grids, sheets = [], []
         for entry in entries:
-            grids.append({"name": entry.name, "facts": _facts(entry), "src": _data_uri(_grid(entry, faces))})
+            grids.append({"name": entry.name, "facts": _facts(entry), "src": _data_uri(_grid(entry, setup))})
             advance(1)
             if nearest:
-                sheets.append({"name": entry.name, "sheets": _sheets(entry, faces)})
+                sheets.append({"name": entry.name, "sheets": _sheets(entry, setup)})
                 advance(1)
     remarks = dict.fromkeys(remark for entry in entries for remark in describe(entry.results))
     return {
@@ -274,7 +281,7 @@ def _contents(entries: Sequence[Entry], setup: Setup, nearest: bool) -> Row:
         "charts": [*_metric_charts(entries), *_training_charts(entries)],
         "attributes": _attributes(entries),
         "nearest": sheets,
-        "real_people": faces.info.source.kind != "synthetic",
+        "real_people": _real_people(faces),
         "source": faces.info.source.name,
         "licence": faces.info.source.licence,
         "events": [],
@@ -297,22 +304,22 @@ def _facts(entry: Entry) -> list[str]:
     ]
 
 
-def _grid(entry: Entry, faces: PackedFaces) -> Image.Image:
+def _grid(entry: Entry, setup: Setup) -> Image.Image:
     """The first faces of seed 0; conditional models are all asked for the same attributes."""
-    labels_NA = asked_for(entry.model, faces, GRID, 0)
+    labels_NA = asked_for(entry.model, setup.faces, setup.protocol.heldout, GRID, 0)
     return face_grid(np.concatenate([*entry.model.batches(GRID, 0, labels_NA=labels_NA)]))
 
 
-def _sheets(entry: Entry, faces: PackedFaces) -> list[Row]:
+def _sheets(entry: Entry, setup: Setup) -> list[Row]:
     """Generated faces beside their nearest training pictures, in each kind of features that was looked at."""
     sheets = []
     for result in entry.results:
         if kind(result.metric) != "memorisation":
             continue
         pairs = result.details["closest"]
-        labels_NA = asked_for(entry.model, faces, result.n_fake, result.seeds[0])
+        labels_NA = asked_for(entry.model, setup.faces, result.split, result.n_fake, result.seeds[0])
         drawn = [_face(entry.model, result, pair["face"], labels_NA) for pair in pairs]
-        real_NHWC = faces.images_NHWC[[pair["row"] for pair in pairs]]
+        real_NHWC = setup.faces.images_NHWC[[pair["row"] for pair in pairs]]
         tiles = [Pair(position, position, pair["distance"]) for position, pair in enumerate(pairs)]
         sheet = nearest_sheet(np.stack(drawn), real_NHWC, tiles)
         about = {"by": result.extractor, "among": result.details["training"], "share": result.value}

@@ -20,13 +20,13 @@ from limner.data.packed import PackedFaces
 from limner.errors import UserError
 from limner.evaluation.distances import Moments, frechet_distance
 from limner.evaluation.extractors import Extractor, default_extractor, load_extractor
-from limner.evaluation.fakes import SHRUNK_RULE, Fakes, draw, shrink_rows
+from limner.evaluation.fakes import SHRUNK_RULE, Fakes, draw, mirrored, shrink_rows
 from limner.evaluation.judge import Judge, attribute_control, load_judge
 from limner.evaluation.measures import STEPS, Measured, better, measure, metric_name, moments
 from limner.evaluation.memorisation import Memorisation, memorisation
 from limner.evaluation.protocol import Protocol, check_seeds, departures, load_protocol
 from limner.evaluation.reference import FEWEST, Reference, choose_rows, load_reference
-from limner.evaluation.results import Conditions, Floors, Result, append_metrics, write_results
+from limner.evaluation.results import Conditions, Floor, Result, append_metrics, write_results
 from limner.model import Model
 from limner.progress import console, progress_bar
 from limner.run import INFO, RECIPE
@@ -51,7 +51,7 @@ class Setup:
     @cached_property
     def reference(self) -> Reference:
         """The real pictures' features and floors; the first time for a data set, this takes as long as they need."""
-        return load_reference(self.faces, self.protocol, self.extractor, self.quiet)
+        return load_reference(self.faces, self.protocol, self.extractor, self.conditions.n_fake, self.quiet)
 
     @cached_property
     def real(self) -> Moments:
@@ -60,8 +60,8 @@ class Setup:
 
     @cached_property
     def pixels(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Every training and every held-out picture, shrunk: uint8 M x P and R x P."""
-        train, heldout = self.faces.rows("train"), self.faces.rows("heldout")
+        """Every training picture and every one of the protocol's held-out split, shrunk: uint8 M x P and R x P."""
+        train, heldout = self.faces.rows("train"), self.faces.rows(self.protocol.heldout)
         with progress_bar("pixels", len(train) + len(heldout), "pictures", self.quiet) as advance:
             return shrink_rows(self.faces, train, advance), shrink_rows(self.faces, heldout, advance)
 
@@ -151,7 +151,7 @@ def set_up(
     if isinstance(extractor, str):
         extractor = load_extractor(extractor, None if weights is None else Path(weights), device)
 
-    real = len(choose_rows(faces, chosen)[0])
+    real, floor = (len(rows) for rows in choose_rows(faces, chosen, samples))
     fake = samples or chosen.fake or real
     crop = crop_of(faces)
     warnings += departures(chosen, crop=crop, size=faces.size, real=real, fake=fake, extractor=extractor.name)
@@ -161,6 +161,10 @@ def set_up(
         for kind, count in (("real", real), ("generated", fake))
         if count <= extractor.dimension
     ]
+    if floor < fake:
+        warnings.append(
+            f"Only {floor:,} training pictures for the floors beside {fake:,} generated ones: compare with care."
+        )
     _warn(warnings, quiet)
     conditions = Conditions(
         protocol=chosen.name,
@@ -236,8 +240,7 @@ class _Found:
 
     values: list[Measured]
     conditions: Conditions
-    floors: Floors
-    details: Mapping[str, Any]
+    floor: Floor | None = None
 
     def result(self, metric: str, facts: Mapping[str, Any]) -> Result:
         values = [each.value for each in self.values]
@@ -249,8 +252,9 @@ class _Found:
             spread=float(np.std(values, ddof=1)) if len(values) > 1 else None,
             values=tuple(values),
             standard_error=float(np.mean(errors)) if errors else None,
-            floors=self.floors,
-            details=dict(self.details),
+            floor=self.floor,
+            details=dict(self.values[0].details),
+            chooses=self.conditions.split != "test",
             **self.conditions.model_dump(),
             **facts,
         )
@@ -265,6 +269,7 @@ def _measure_seed(model: Model, setup: Setup, judge: Judge | None, seed: int) ->
         fakes = draw(
             model,
             setup.faces,
+            setup.protocol.heldout,
             extractor,
             judge,
             count=conditions.n_fake,
@@ -275,19 +280,19 @@ def _measure_seed(model: Model, setup: Setup, judge: Judge | None, seed: int) ->
     with progress_bar(f"measured{which}", STEPS + 2, "steps", setup.quiet) as advance:
         measured = measure(reference.real_ND, setup.real, fakes.features_ND, extractor.name, advance)
         found = {
-            metric: _Found([value], conditions, reference.floors[metric], {}) for metric, value in measured.items()
+            metric: _Found([value], conditions, reference.floors.get(metric)) for metric, value in measured.items()
         }
-        if len(reference.train_MD) and (setup.faces.splits[reference.real_rows] != "train").all():
+        if len(reference.train_MD):
             copied = memorisation(fakes.features_ND, reference.train_MD, reference.real_ND)
             found[metric_name("memorisation", extractor.name)] = _copied(copied, reference.train_rows, conditions)
         advance(1)
-        copied = memorisation(fakes.pixels_NP, train_pixels_MP, heldout_pixels_RP)
+        copied = memorisation(fakes.pixels_NP, train_pixels_MP, heldout_pixels_RP, mirrored)
         in_pixels = conditions.model_copy(
             update={
                 "extractor": "pixels",
                 "extractor_sha256": "",
                 "resize": SHRUNK_RULE,
-                "split": "heldout",
+                "split": setup.protocol.heldout,
                 "n_real": len(heldout_pixels_RP),
             }
         )
@@ -306,17 +311,13 @@ def _copied(copied: Memorisation, rows: NDArray[np.int64], conditions: Condition
         {"face": pair.fake, "row": int(rows[pair.train]), "distance": float(f"{pair.distance:.6g}")}
         for pair in copied.closest
     ]
-    return _Found(
-        [Measured(copied.closer_to_train)],
-        conditions,
-        Floors(),
-        {
-            "training": len(rows),
-            "median_ratio": copied.median_ratio,
-            "heldout_ratio": copied.heldout_ratio,
-            "closest": pairs,
-        },
-    )
+    details = {
+        "training": len(rows),
+        "median_ratio": copied.median_ratio,
+        "heldout_ratio": copied.heldout_ratio,
+        "closest": pairs,
+    }
+    return _Found([Measured(copied.closer_to_train, None, details)], conditions)
 
 
 def _judge(model: Model, faces: PackedFaces) -> tuple[Judge | None, list[str]]:
@@ -362,8 +363,8 @@ def _controlled(judge: Judge, fakes: Fakes, model: Model, setup: Setup) -> dict[
     ]
     conditions = setup.conditions.model_copy(
         update={
-            "n_real": len(setup.faces.rows("heldout")),
-            "split": "heldout",
+            "n_real": len(setup.faces.rows(setup.protocol.heldout)),
+            "split": setup.protocol.heldout,
             "extractor": judge.name,
             "extractor_sha256": judge.weights_sha256,
             "resize": judge.resize,
@@ -371,7 +372,7 @@ def _controlled(judge: Judge, fakes: Fakes, model: Model, setup: Setup) -> dict[
     )
     means = {"mean": (control.mean_ratio, table), "rarest": (control.mean_ratio_rarest, control.rarest)}
     return {
-        f"attribute_control_{which}": _Found([Measured(mean)], conditions, Floors(), {"attributes": attributes})
+        f"attribute_control_{which}": _Found([Measured(mean, None, {"attributes": attributes})], conditions)
         for which, (mean, attributes) in means.items()
         if math.isfinite(mean)
     }
@@ -390,9 +391,9 @@ def _conditional(fakes: Fakes, model: Model, setup: Setup) -> dict[str, _Found]:
             distances[name] = frechet_distance(real, fake)
     if not distances:
         return {}
-    mean = Measured(float(np.mean([*distances.values()])))
+    mean = Measured(float(np.mean([*distances.values()])), None, {"by_attribute": distances})
     metric = f"conditional_{metric_name('fd', setup.extractor.name)}"
-    return {metric: _Found([mean], setup.conditions, Floors(), {"by_attribute": distances})}
+    return {metric: _Found([mean], setup.conditions)}
 
 
 def _doubts(model: Model, setup: Setup) -> list[str]:

@@ -7,7 +7,7 @@ Shapes: N generated pictures, D features, P shrunk pixels, A attributes.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class Fakes(NamedTuple):
 def draw(
     model: Model,
     faces: PackedFaces,
+    split: str,
     extractor: Extractor,
     judge: Judge | None,
     *,
@@ -48,8 +49,8 @@ def draw(
     truncation: float,
     advance: Callable[[int], None],
 ) -> Fakes:
-    """Generate the first `count` pictures of a seed, and look at each of them once."""
-    asked_NA = asked_for(model, faces, count, seed)
+    """Generate the first `count` pictures of a seed, and look at each of them once. Attributes are those of `split`."""
+    asked_NA = asked_for(model, faces, split, count, seed)
     features_ND = np.empty((count, extractor.dimension), np.float32)
     pixels_NP = np.empty((count, SHRUNK * SHRUNK * 3), np.uint8)
     found: list[NDArray[np.uint8]] = []
@@ -66,8 +67,8 @@ def draw(
     return Fakes(features_ND, pixels_NP, asked_NA, np.concatenate(found) if found else None)
 
 
-def asked_for(model: Model, faces: PackedFaces, count: int, seed: int) -> NDArray[np.uint8] | None:
-    """The attribute vectors that the pictures of a seed are drawn with: real ones of held-out pictures, uint8 N x A.
+def asked_for(model: Model, faces: PackedFaces, split: str, count: int, seed: int) -> NDArray[np.uint8] | None:
+    """The attribute vectors that the pictures of a seed are drawn with: real ones of the split's pictures, uint8 N x A.
 
     Where there are fewer than `count`, they are drawn with replacement. `None` where the model takes no attributes, or
     some that the data set does not have.
@@ -75,7 +76,7 @@ def asked_for(model: Model, faces: PackedFaces, count: int, seed: int) -> NDArra
     names = model.config.attribute_names
     if not names or not set(names) <= set(faces.attribute_names):
         return None
-    rows = faces.rows("heldout")
+    rows = faces.rows(split)
     chosen = stream(seed, "asked attributes").choice(rows, count, replace=count > len(rows))
     columns = [faces.attribute_names.index(name) for name in names]
     return np.ascontiguousarray(faces.attributes_NA[chosen][:, columns])
@@ -96,3 +97,8 @@ def shrink(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
     x_NCHW = torch.from_numpy(np.ascontiguousarray(images_NHWC)).permute(0, 3, 1, 2).float()
     shrunk_NP: NDArray[np.uint8] = F.adaptive_avg_pool2d(x_NCHW, SHRUNK).round_().to(torch.uint8).flatten(1).numpy()
     return shrunk_NP
+
+
+def mirrored(shrunk_NP: NDArray[Any]) -> NDArray[Any]:
+    """Shrunk pictures, as their mirror images."""
+    return shrunk_NP.reshape(-1, 3, SHRUNK, SHRUNK)[..., ::-1].reshape(shrunk_NP.shape)

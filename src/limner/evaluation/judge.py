@@ -2,7 +2,7 @@
 
 It looks through `lite0` (`limner.evaluation.extractors`) and adds one hidden layer and a logit for each attribute. The
 loss weighs the two classes of each attribute alike, however rare one is. The logits are shifted so that 0 is the line
-that divides best a part of the training split that they were not trained on. Held-out pictures serve to measure its own
+that divides best a part of the training split that they were not trained on. The test split serves to measure its own
 accuracy, the ceiling of what a generator can be found to do, and nothing else.
 
 Shapes: N pictures, H and W their sides, D features of `lite0`, K hidden units, A attributes.
@@ -28,7 +28,7 @@ from limner.errors import UserError
 from limner.evaluation.extractors import Extractor, load_extractor
 from limner.files import new_folder, sha256, write_file
 from limner.progress import progress_bar
-from limner.randomness import stream, torch_seed
+from limner.randomness import sole_training, stream, torch_seed
 from limner.training.engine import machine_facts
 
 SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "judge"
@@ -70,6 +70,7 @@ class JudgeConfig(BaseModel):
     content_hash: str
     train_pictures: int
     heldout_pictures: int
+    """Test pictures, on which it was measured."""
     seed: int
     command: str
     date: str
@@ -237,17 +238,18 @@ def load_judge(path: Path | None = None, device: str = "cpu") -> Judge:
     return Judge(config, head, eyes)
 
 
+@sole_training()
 def train_judge(
     data: PackedFaces | str | Path, out: str | Path, *, seed: int = 0, force: bool = False, quiet: bool = False
 ) -> Judge:
-    """Train a judge on the training split of `data`, measure it on the held-out pictures, and write the folder `out`.
+    """Train a judge on the split `train` of `data`, measure it on the split `test`, and write the folder `out`.
 
     Any data set with attributes will do. An attribute that every training picture has, or none, cannot be learned: the
-    judge keeps its place, always decides the same, and its accuracy is nan (as it is where the held-out pictures lack a
+    judge keeps its place, always decides the same, and its accuracy is nan (as it is where the test pictures lack a
     class). The same seed on the same machine gives the same weights.
 
     Raises:
-        UserError: the data have no attributes or no held-out pictures, or `out` exists (without `force`).
+        UserError: the data have no attributes or no test pictures, or `out` exists (without `force`).
     """
     faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data)
     out = Path(out)
@@ -257,19 +259,19 @@ def train_judge(
         raise UserError(
             f"{faces.path} has no attributes, so there is nothing to judge: prepare pictures with --labels."
         )
-    train, heldout = faces.rows("train"), faces.rows("heldout")
+    train, test = faces.rows("train"), faces.rows("test")
     _check_room(out, force)
 
     eyes = load_extractor(EYES)
-    with progress_bar("looking", 2 * len(train) + len(heldout), "pictures", quiet) as advance:
+    with progress_bar("looking", 2 * len(train) + len(test), "pictures", quiet) as advance:
         views_VND = np.stack([_see(eyes, faces, train, mirrored, advance) for mirrored in (False, True)])
-        heldout_MD = _see(eyes, faces, heldout, False, advance)
+        test_MD = _see(eyes, faces, test, False, advance)
     with progress_bar("learning", MEMBERS * EPOCHS, "epochs", quiet) as advance, torch.random.fork_rng(devices=[]):
         head = _train_head(torch.from_numpy(views_VND), torch.from_numpy(faces.attributes_NA[train]), seed, advance)
 
     with torch.inference_mode():
-        found_MA = (head(torch.from_numpy(heldout_MD))[1] > 0).numpy().astype(np.uint8)
-    accuracy_A = balanced_accuracy(faces.attributes_NA[heldout], found_MA)
+        found_MA = (head(torch.from_numpy(test_MD))[1] > 0).numpy().astype(np.uint8)
+    accuracy_A = balanced_accuracy(faces.attributes_NA[test], found_MA)
     constant_A = np.ptp(faces.attributes_NA[train], axis=0) == 0
     machine = machine_facts(torch.device("cpu"))
     with new_folder(out) as beside:
@@ -290,7 +292,7 @@ def train_judge(
             data=faces.info.source.name,
             content_hash=faces.info.content_hash,
             train_pictures=len(train),
-            heldout_pictures=len(heldout),
+            heldout_pictures=len(test),
             seed=seed,
             command=f"limner judge train {faces.path.name} --out {out.name} --seed {seed}",
             date=f"{datetime.now(UTC):%Y-%m-%d}",
@@ -405,7 +407,7 @@ Decides which attributes a picture of a face has. It measures generators and tak
 | data | {config.data}, {config.size} x {config.size}, crop {config.crop} |
 | content hash | {config.content_hash} |
 | trained on | the training split alone, {config.train_pictures:,} pictures, each also mirrored |
-| measured on | the {config.heldout_pictures:,} held-out pictures, which it never saw |
+| measured on | the {config.heldout_pictures:,} pictures of the test split, which it never saw |
 | network | `{config.extractor}`, as it is; on its {config.dimension} features one hidden layer of {config.hidden} |
 | command | `{config.command}` |
 | date | {config.date} |
@@ -416,7 +418,7 @@ Decides which attributes a picture of a face has. It measures generators and tak
 Its numbers hold for pictures prepared as those it learned from. It repeats what the people who labelled them
 believed to see; it says nothing true about any person, and is not to be used to judge people.
 
-| attribute | balanced accuracy on held-out pictures |
+| attribute | balanced accuracy on test pictures |
 |---|---|
 {rows}
 """

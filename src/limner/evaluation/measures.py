@@ -4,8 +4,8 @@ Shapes: N real and M other pictures, D features.
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,15 @@ from limner.evaluation.distances import Moments, frechet_distance, kernel_distan
 
 STEPS = 3  # that `measure` advances by
 SUBSET, SUBSETS = 1000, 100  # of a kernel distance, as everybody takes them
+NEIGHBOURS = 5  # that a ball of precision, recall, density and coverage reaches to
 
 
 class Measured(NamedTuple):
-    """One value, and its standard error where the metric has one."""
+    """One value, its standard error where the metric has one, and what a reader must know of how it was made."""
 
     value: float
     standard_error: float | None = None
+    details: Mapping[str, Any] = {}
 
 
 def metric_name(kind: str, extractor: str) -> str:
@@ -54,14 +56,16 @@ def measure(
     """Every distance of `other_MD` from `real_ND`, whose moments are `real`, by the metric's name."""
     frechet = frechet_distance(real, moments(other_MD))
     advance(1)
-    kid = kernel_distance(real_ND, other_MD, SUBSET, enough_subsets(min(len(real_ND), len(other_MD))))
+    pictures = min(len(real_ND), len(other_MD))
+    size, subsets = min(SUBSET, pictures // 2), enough_subsets(pictures)
+    kid = kernel_distance(real_ND, other_MD, size, subsets)
     advance(1)
-    share = manifold(real_ND, other_MD)
+    shares = manifold(real_ND, other_MD, NEIGHBOURS)
     advance(1)
     measured = {
         "fd": Measured(frechet),
-        "kid": Measured(kid.value, kid.standard_error),
-        **{kind: Measured(value) for kind, value in share._asdict().items()},
+        "kid": Measured(*kid, {"subsets": subsets, "subset_size": size}),
+        **{kind: Measured(value, None, {"k": NEIGHBOURS}) for kind, value in shares._asdict().items()},
     }
     return {metric_name(kind, extractor): value for kind, value in measured.items()}
 

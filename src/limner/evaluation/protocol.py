@@ -29,8 +29,8 @@ class Protocol(BaseModel):
     """Crop preset of the data set; `None`: any."""
     size: int | None = Field(default=None, ge=16)
     """Width and height of the pictures; `None`: any."""
-    split: str = "heldout"
-    """Split of the real pictures: `heldout`, `train`, `all`, or a name of the data set's own."""
+    split: str = "test"
+    """Split of the real pictures: `test` (reports), `val` (chooses), `heldout` (both), `train` or `all`."""
     real: int | None = Field(default=None, ge=2)
     """How many real pictures; `None`: the whole split."""
     fake: int | None = Field(default=None, ge=2)
@@ -40,6 +40,15 @@ class Protocol(BaseModel):
     """Sets of generated pictures; the value is their mean, the spread their standard deviation."""
     conditional: bool = True
     """Whether conditional models are also measured for each frequent attribute (seconds for each)."""
+    copies_in_features: bool = True
+    """Whether copies of training pictures are searched for in features too: all of these are looked at, once for a data
+    set (minutes on a CPU). In pixels copies are always searched for."""
+
+    @property
+    def heldout(self) -> str:
+        """The split of pictures that are not for training: requested attributes come from it, and the distances that
+        copies are told by."""
+        return "test" if self.split in ("train", "all") else self.split
 
 
 PROTOCOLS = {
@@ -47,21 +56,23 @@ PROTOCOLS = {
     for protocol in (
         Protocol(
             name="quick",
-            summary="5,000 generated against all held-out pictures, one seed, features that need no download",
+            summary="5,000 generated against all test pictures, one seed, features that need no download",
             fake=5_000,
             seeds=1,
             conditional=False,
         ),
         Protocol(
             name="training",
-            summary="What a training measures as it goes: 2,000 generated against all held-out pictures, one seed",
+            summary="What a training measures as it goes: 2,000 generated against all pictures of val, one seed",
+            split="val",
             fake=2_000,
             seeds=1,
             conditional=False,
+            copies_in_features=False,
         ),
         Protocol(
             name="report004",
-            summary="Report 004: its crop, 64 x 64, 20,000 held-out pictures and as many generated",
+            summary="Report 004: its crop, 64 x 64, 20,000 test pictures and as many generated",
             crop="report004",
             size=64,
             real=20_000,

@@ -1,10 +1,11 @@
 """Features of the real pictures and the floors they set, computed once for a data set and kept.
 
-Shapes: N real pictures of the reference, M training pictures beside it, D features.
+Shapes: N real pictures of the reference, M training pictures, D features.
 """
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,37 +18,39 @@ from limner.data.packed import PackedFaces
 from limner.errors import UserError
 from limner.evaluation.cache import cache_folder
 from limner.evaluation.extractors import Extractor
-from limner.evaluation.measures import STEPS, measure, moments
+from limner.evaluation.measures import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measure, moments
 from limner.evaluation.protocol import Protocol
-from limner.evaluation.results import Floor, Floors
+from limner.evaluation.results import Floor
 from limner.files import new_folder, sha256, write_file
 from limner.progress import console, progress_bar
 from limner.randomness import stream
 
-INFO, REAL, TRAIN = "reference.json", "real.npy", "train.npy"
+INFO, FEATURES, FLOORS = "reference.json", "features.npy", "floors.json"
+FORMAT = 2  # of what is kept: another one is never read
 PORTION = 256
-MANY = 5_000  # the same for protocols that generate few pictures, so that they share what is kept
-FEWEST = 16  # pictures that a nearest-neighbour metric of halves still makes sense of
-_FLOORS = TypeAdapter(dict[str, Floors])
+FEWEST = 16  # pictures that a nearest-neighbour metric still makes sense of
+_FLOORS = TypeAdapter(dict[str, Floor])
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Real pictures as an extractor sees them."""
+    """Real pictures as an extractor sees them; the features lie in files that are mapped into memory."""
 
     real_rows: NDArray[np.int64]
     """Rows of the data set; N."""
     real_ND: NDArray[np.float32]
     train_rows: NDArray[np.int64]
-    """Training pictures that are not among the real ones; M."""
+    """Every training picture, M; none where copies are not searched for in features."""
     train_MD: NDArray[np.float32]
-    floors: dict[str, Floors]
+    floors: dict[str, Floor]
     """By metric."""
 
 
-def choose_rows(faces: PackedFaces, protocol: Protocol) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the real pictures, and of training pictures beside them: as many, but no more than there are generated
-    ones (or `MANY`, where these are fewer).
+def choose_rows(
+    faces: PackedFaces, protocol: Protocol, samples: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the real pictures, and of the training pictures for the floors: as many as there are generated pictures
+    (`samples`, or as the protocol says), or all that are not among the real ones.
 
     Raises UserError where the data set has no such split, or too few pictures in it.
     """
@@ -58,100 +61,101 @@ def choose_rows(faces: PackedFaces, protocol: Protocol) -> tuple[NDArray[np.int6
             f"{faces.path} has only {len(real)} pictures in the split {protocol.split!r}: to measure against them, "
             f"hold out at least {FEWEST}, better thousands (limner prepare --heldout)."
         )
-    others = np.setdiff1d(faces.rows("train"), real)
-    return real, _draw(others, min(len(real), max(MANY, protocol.fake or len(real))))
+    return real, _draw(np.setdiff1d(faces.rows("train"), real), samples or protocol.fake or len(real))
 
 
-def load_reference(faces: PackedFaces, protocol: Protocol, extractor: Extractor, quiet: bool = False) -> Reference:
+def load_reference(
+    faces: PackedFaces, protocol: Protocol, extractor: Extractor, samples: int | None = None, quiet: bool = False
+) -> Reference:
     """The reference of a protocol, from the cache where it is there and whole, else computed and kept there.
 
     Raises UserError as `choose_rows`, and where the cache cannot be written.
     """
-    real_rows, train_rows = choose_rows(faces, protocol)
-    identity = {
-        "format": 1,
+    real_rows, floor_rows = choose_rows(faces, protocol, samples)
+    is_train = faces.splits[real_rows] == "train"
+    train_rows = faces.rows("train") if protocol.copies_in_features and not is_train.any() else floor_rows[:0]
+    about = {
+        "format": FORMAT,
         "data_hash": faces.info.content_hash,
-        "split": protocol.split,
-        "real": len(real_rows),
-        "train": len(train_rows),
         "extractor": extractor.name,
         "extractor_sha256": extractor.weights_sha256,
         "resize": extractor.resize,
         "dimension": extractor.dimension,
     }
+
+    def features(rows: NDArray[np.int64], what: str) -> NDArray[np.float32]:
+        if not len(rows):
+            return np.empty((0, extractor.dimension), np.float32)
+        folder = _keep({**about, "rows": _name(rows)}, lambda to: _look(to, faces, rows, extractor, what, quiet), quiet)
+        features_ND: NDArray[np.float32] = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
+        return features_ND
+
+    def floors(to: Path) -> None:
+        found: dict[str, Floor] = {}
+        if len(floor_rows) >= FEWEST:
+            floor_MD = (
+                train_MD[np.isin(train_rows, floor_rows)] if len(train_rows) else features(floor_rows, "training")
+            )
+            with progress_bar("what training pictures score (once)", STEPS, "distances", quiet) as advance:
+                measured = measure(real_ND, moments(real_ND), floor_MD, extractor.name, advance)
+            found = {
+                metric: Floor(value=of.value, n_real=len(real_rows), n_other=len(floor_rows))
+                for metric, of in measured.items()
+            }
+        write_file(to / FLOORS, _FLOORS.dump_json(found))
+
+    real_ND, train_MD = features(real_rows, "real"), features(train_rows, "training")
+    measures = {"k": NEIGHBOURS, "subset": SUBSET, "subsets": SUBSETS}
+    folder = _keep({**about, **measures, "rows": _name(real_rows), "floor": _name(floor_rows)}, floors, quiet)
+    return Reference(real_rows, real_ND, train_rows, train_MD, _FLOORS.validate_json((folder / FLOORS).read_bytes()))
+
+
+def _keep(identity: dict[str, Any], make: Callable[[Path], None], quiet: bool) -> Path:
+    """The folder of the cache that keeps what is of this identity; `make` fills it where it is not there and whole."""
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache_folder() / "references" / f"{extractor.name}-{key}"
-    floors = _read_floors(folder, identity)
-    if floors is None:
-        if folder.exists() and not quiet:
-            console.print(f"Note: {folder} is damaged; its statistics are computed anew.", markup=False, soft_wrap=True)
-        try:
-            with new_folder(folder, synced=False) as beside:
-                floors = _compute(beside, faces, real_rows, train_rows, extractor, quiet)
-                checksums = {file: sha256(beside / file) for file in (REAL, TRAIN)}
-                info = {"identity": identity, "sha256": checksums, "floors": _FLOORS.dump_python(floors)}
-                write_file(beside / INFO, json.dumps(info, indent=1).encode())
-        except OSError as error:
-            raise UserError(
-                f"{folder} cannot be written ({error.strerror}): set LIMNER_CACHE in the environment to another folder."
-            ) from None
-    real_ND, train_MD = _load(folder / REAL, len(real_rows)), _load(folder / TRAIN, len(train_rows))
-    return Reference(real_rows, real_ND, train_rows, train_MD, floors)
+    folder = cache_folder() / "references" / f"{identity['extractor']}-{key}"
+    if _is_whole(folder, identity):
+        return folder
+    if folder.exists() and not quiet:
+        console.print(f"Note: {folder} is damaged; its statistics are computed anew.", markup=False, soft_wrap=True)
+    try:
+        with new_folder(folder, synced=False) as beside:
+            make(beside)
+            checksums = {file.name: sha256(file) for file in beside.iterdir()}
+            write_file(beside / INFO, json.dumps({"identity": identity, "sha256": checksums}, indent=1).encode())
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}): set LIMNER_CACHE in the environment to another folder."
+        ) from None
+    return folder
 
 
-def _read_floors(folder: Path, identity: dict[str, Any]) -> dict[str, Floors] | None:
-    """The floors kept in `folder`; `None` where it is not there, not of `identity`, or not as it was written."""
+def _is_whole(folder: Path, identity: dict[str, Any]) -> bool:
+    """Whether `folder` keeps what is of this identity, as it was written."""
     try:
         info = json.loads((folder / INFO).read_bytes())
-        if info["identity"] != identity:
-            return None
-        if any(sha256(folder / file) != info["sha256"][file] for file in (REAL, TRAIN)):
-            return None
-        return _FLOORS.validate_python(info["floors"])
-    except (OSError, ValueError, KeyError, TypeError):  # pydantic's ValidationError is a ValueError
-        return None
+        return bool(info["identity"] == identity) and all(
+            sha256(folder / file) == checksum for file, checksum in info["sha256"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
-def _compute(
-    folder: Path,
-    faces: PackedFaces,
-    real_rows: NDArray[np.int64],
-    train_rows: NDArray[np.int64],
-    extractor: Extractor,
-    quiet: bool,
-) -> dict[str, Floors]:
-    """Write the features of both sets of rows into `folder`, and measure what real pictures score against real ones."""
-    with progress_bar("real pictures (once)", len(real_rows) + len(train_rows), "pictures", quiet) as advance:
-        for file, rows in ((REAL, real_rows), (TRAIN, train_rows)):
-            shape = (len(rows), extractor.dimension)
-            if not len(rows):  # nothing cannot be mapped into memory
-                np.save(folder / file, np.empty(shape, np.float32))
-                continue
-            features_ND = np.lib.format.open_memmap(folder / file, "w+", np.float32, shape)
-            for start in range(0, len(rows), PORTION):
-                some = rows[start : start + PORTION]
-                features_ND[start : start + len(some)] = extractor.features(faces.images_NHWC[some])
-                advance(len(some))
-            features_ND.flush()
-            del features_ND
-    real_ND, train_MD = _load(folder / REAL, len(real_rows)), _load(folder / TRAIN, len(train_rows))
-    one, other = np.array_split(stream(0, "halves").permutation(len(real_ND)), 2)
-    pairs = {"halves": (real_ND[np.sort(one)], real_ND[np.sort(other)])}
-    if len(train_MD) >= FEWEST:
-        pairs["training"] = (real_ND, train_MD)
-    floors: dict[str, dict[str, Floor]] = {}
-    with progress_bar("what real pictures score (once)", STEPS * len(pairs), "distances", quiet) as advance:
-        for name, (some_ND, others_MD) in pairs.items():
-            measured = measure(some_ND, moments(some_ND), others_MD, extractor.name, advance)
-            for metric, (value, _) in measured.items():
-                floor = Floor(value=value, n_real=len(some_ND), n_other=len(others_MD))
-                floors.setdefault(metric, {})[name] = floor
-    return {metric: Floors(**both) for metric, both in floors.items()}
+def _look(
+    folder: Path, faces: PackedFaces, rows: NDArray[np.int64], extractor: Extractor, what: str, quiet: bool
+) -> None:
+    """Write the features of the pictures in `rows` into `folder`."""
+    features_ND = np.lib.format.open_memmap(folder / FEATURES, "w+", np.float32, (len(rows), extractor.dimension))
+    with progress_bar(f"{what} pictures (once)", len(rows), "pictures", quiet) as advance:
+        for start in range(0, len(rows), PORTION):
+            some = rows[start : start + PORTION]
+            features_ND[start : start + len(some)] = extractor.features(faces.images_NHWC[some])
+            advance(len(some))
+    features_ND.flush()
 
 
-def _load(file: Path, count: int) -> NDArray[np.float32]:
-    features_ND: NDArray[np.float32] = np.load(file, mmap_mode="r" if count else None, allow_pickle=False)
-    return features_ND
+def _name(rows: NDArray[np.int64]) -> str:
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
 
 
 def _draw(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -14,6 +14,12 @@ from limner.files import write_file
 
 METRICS = "metrics.jsonl"
 FORMAT = "limner results"
+NARROWEST = 10  # columns of a terminal that the name of a metric is wrapped into
+DIGITS = 5  # that are printed of a number, at most
+CHOOSES = (
+    "Not to be reported: pictures of the split {split} also choose (train the weights, val the model in best/). "
+    "Only the split test reports."
+)
 
 NOTES = {
     "fid": "Fréchet distance of the generated pictures, as a whole, from the real ones. Lower is better.",
@@ -70,25 +76,14 @@ class Conditions(BaseModel):
 
 
 class Floor(BaseModel):
-    """What real pictures score in the generated ones' place: no generator is to be expected to do better."""
+    """What training pictures score in the generated ones' place: no generator is to be expected to do better."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     value: float
     n_real: int
     n_other: int
-    """Real pictures that stood in for generated ones."""
-
-
-class Floors(BaseModel):
-    """Both floors of a metric; `None` where it has none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    halves: Floor | None = None
-    """One random half of the real pictures against the other."""
-    training: Floor | None = None
-    """Training pictures against the real pictures."""
+    """Training pictures that stood in for generated ones."""
 
 
 class Result(Conditions):
@@ -106,9 +101,11 @@ class Result(Conditions):
     seeds: tuple[int, ...]
     standard_error: float | None = None
     """Of a kernel distance, from its subsets; the mean over the seeds."""
-    floors: Floors = Floors()
+    floor: Floor | None = None
     details: dict[str, Any] = {}
-    """What the number is made of: accuracy by attribute, or the closest pairs."""
+    """What the number is made of: neighbours or subsets, accuracy by attribute, or the closest pairs."""
+    chooses: bool
+    """Whether the split's pictures also chose something (val: the model in best/), so that the number flatters."""
 
     model: str
     model_sha256: str
@@ -168,14 +165,14 @@ def refuse_mixed(results: Sequence[Result]) -> None:
 
 
 def kind(metric: str) -> str:
-    """What a metric measures, without its features: a key of NOTES."""
-    return next(name for name in NOTES if metric.startswith(name))
+    """What a metric measures, without its features: a key of NOTES; the metric itself where none fits."""
+    return next((name for name in NOTES if metric.startswith(name)), metric)
 
 
 def note(metric: str) -> str:
     """What a metric measures, in a sentence or two."""
     parts = {"pixels": " By pixels.", "mean": " Mean over all attributes.", "rarest": " Mean over the ten rarest."}
-    return NOTES[kind(metric)] + parts.get(metric.rpartition("_")[2], "")
+    return NOTES.get(kind(metric), "") + parts.get(metric.rpartition("_")[2], "")
 
 
 def evaluations(results: Iterable[Result]) -> list[list[Result]]:
@@ -197,14 +194,13 @@ def table_rows(columns: Sequence[Sequence[Result]]) -> list[dict[str, Any]]:
     rows = []
     for metric in metrics:
         found = [column.get(metric) for column in by_column]
-        floors = next(result.floors for result in found if result)
+        floor = next(result.floor for result in found if result)
         digits = decimals([result for result in found if result])
         rows.append(
             {
                 "metric": metric,
                 "note": note(metric),
-                "halves": floors.halves and fixed(floors.halves.value, digits),
-                "training": floors.training and fixed(floors.training.value, digits),
+                "floor": floor and fixed(floor.value, digits),
                 "cells": [result and _cell(result, digits) for result in found],
             }
         )
@@ -216,48 +212,62 @@ def _cell(result: Result, digits: int | None) -> dict[str, str | None]:
     return {
         "value": fixed(result.value, digits),
         "spread": "one seed" if result.spread is None else f"± {fixed(result.spread, digits)}",
-        "error": None if result.standard_error is None else f"standard error {fixed(result.standard_error, digits)}",
+        "error": None if result.standard_error is None else fixed(result.standard_error, digits),
     }
 
 
-def results_table(results: Sequence[Result]) -> Table:
-    """The results of one model as a table for the terminal: value, spread, floors."""
-    table = Table("metric", "value", "spread", "real halves", "training", box=None, pad_edge=False)
-    table.columns[0].no_wrap = True
-    for name in table.columns[1:]:
-        name.justify = "right"
-    for row in table_rows([results]):
-        (cell,) = row["cells"]
-        error = f" ({cell['error']})" if cell["error"] else ""
-        table.add_row(
-            row["metric"], cell["value"], cell["spread"] + error, row["halves"] or "–", row["training"] or "–"
-        )
+def results_table(results: Sequence[Result], width: int) -> Table:
+    """The results of one model as a table for a terminal of `width` columns: value, spread, floor, standard error.
+
+    No number is ever cut: names of metrics are wrapped, and where that is not enough the last columns are left out.
+    """
+    rows = table_rows([results])
+    cells = [row["cells"][0] for row in rows]
+    columns = {
+        "metric": [row["metric"] for row in rows],
+        "value": [cell["value"] for cell in cells],
+        "spread": [cell["spread"] for cell in cells],
+        "floor": [row["floor"] or "–" for row in rows],
+        "standard error": [cell["error"] or "–" for cell in cells],
+    }
+    widths = {name: max(map(len, (name, *texts))) for name, texts in columns.items()}
+    while len(columns) > 2 and NARROWEST + sum(2 + widths[name] for name in [*columns][1:]) > width:
+        columns.popitem()
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        if name == "metric":
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right", no_wrap=True, min_width=widths[name])
+    for texts in zip(*columns.values(), strict=True):
+        table.add_row(*texts)
     return table
 
 
 def describe(results: Sequence[Result], warnings: bool = True) -> list[str]:
     """The conditions of one model's results and their `warnings`, a sentence each: to be printed with the table."""
     main = results[0]
-    floors = main.floors
-    sizes = [
-        f"{name} {floor.n_other:,} against {floor.n_real:,}"
-        for name, floor in (("real halves", floors.halves), ("training pictures", floors.training))
-        if floor
-    ]
+    floor = main.floor
     seeds = f"{len(main.seeds)} seeds" if len(main.seeds) > 1 else "one seed: no spread"
     return [
         f"Protocol {main.protocol}: {main.n_fake:,} generated against {main.n_real:,} real pictures "
         f"(split {main.split}, crop {main.crop}, {main.resolution} x {main.resolution}), features of {main.extractor}, "
         f"{seeds}, truncation {main.truncation:g}.",
-        *([f"What real pictures score in their place: {', '.join(sizes)}."] if sizes else []),
+        *([f"Floor: {floor.n_other:,} training pictures in the place of the generated ones."] if floor else []),
+        *([CHOOSES.format(split=main.split)] if main.chooses else []),
         *(f"Warning: {warning}" for warning in main.warnings if warnings),
     ]
 
 
 def decimals(results: Sequence[Result]) -> int | None:
-    """How many decimals say something: two digits of the smallest spread or error; `None`: neither is known."""
+    """How many decimals say something: two digits of the smallest spread or error, but no more than five digits of the
+    largest value; `None`: neither spread nor error is known.
+    """
     noises = [noise for result in results for noise in (result.spread, result.standard_error) if noise]
-    return max(0, 1 - math.floor(math.log10(min(noises)))) if noises else None
+    largest = max(abs(result.value) for result in results) or 1.0
+    if not noises:
+        return None
+    return max(0, min(1 - math.floor(math.log10(min(noises))), DIGITS - 1 - math.floor(math.log10(largest))))
 
 
 def fixed(value: float, digits: int | None) -> str:

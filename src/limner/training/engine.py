@@ -7,7 +7,7 @@ drawn for the whole batch in every process, of which each takes its share.
 import atexit
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -66,11 +66,25 @@ class Engine:
         """Wait until every process is here."""
         self.any(False)
 
+    def once(self, work: Callable[[], None]) -> None:
+        """Do `work` in the main process while the others wait; where it raises UserError, every process does."""
+        self.wait()
+        error = None
+        if self.is_main:
+            try:
+                work()
+            except UserError as raised:
+                error = raised
+        if self.any(error is not None):
+            raise error or UserError("The main process has stopped and says why.")
+
 
 def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
     """Choose the device (`auto`, `cpu`, `cuda`, `mps`) and precision (`auto`, `bf16`, `fp32`), and join the processes.
 
-    `graphs`: whether one process on a GPU may capture its steps. Raises UserError where the machine has no such device.
+    `auto` is the GPU where torch can use one, and for several processes otherwise the CPU.
+    `graphs`: whether one process on a GPU may capture its steps. Raises UserError where the machine has no such device,
+    or the environment names other processes that cannot be joined.
     """
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device not in ("auto", *available):
@@ -80,10 +94,25 @@ def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
         raise UserError(f"This machine has no {device} device that torch can use; there is {there}.")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS does not repeat its sums exactly
     torch.backends.cudnn.deterministic = True
+    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    if expected > 1 and "RANK" not in os.environ:  # it would wait for the others in vain
+        raise UserError(
+            f"WORLD_SIZE is {expected} in the environment and RANK is missing: start with torchrun, or unset it."
+        )
+    on_cpu = device == "cpu" or (device == "auto" and expected > 1 and not available["cuda"])
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if not on_cpu and 1 < beside > torch.cuda.device_count():
+        raise UserError(
+            f"{beside} processes share {torch.cuda.device_count()} GPUs: start one for each, or say --device cpu."
+        )
     from accelerate import PartialState  # a second of importing that nothing else needs
 
     joined_before = dist.is_initialized()
-    processes = PartialState(cpu=device == "cpu")
+    processes = PartialState(cpu=on_cpu)
+    if expected > 1 and processes.num_processes == 1:
+        raise UserError(
+            f"WORLD_SIZE is {expected} in the environment, but with --device {device} no process joins others."
+        )
     if dist.is_initialized() and not joined_before:
         # A thread of gloo's that still lets go of a tensor when the interpreter ends would abort the process.
         atexit.register(processes.destroy_process_group)
@@ -94,6 +123,15 @@ def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
         precision = "bf16" if gains_by_bf16(where) else "fp32"
     rank, world = processes.process_index, processes.num_processes
     return Engine(where, precision, rank, world, graphs and where.type == "cuda" and world == 1)
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no floating-point number in `tensors`, all on one device, is infinite or NaN."""
+    floats = [tensor.detach() for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    if not floats:
+        return True
+    largest = torch._foreach_norm(floats, float("inf"))  # unlike a sum, it cannot overflow
+    return bool(torch.stack([value.float() for value in largest]).isfinite().all())
 
 
 def gains_by_bf16(device: torch.device) -> bool:

@@ -20,7 +20,7 @@ PROTOCOL = "training"
 
 
 class Judgement:
-    """Evaluates one training's running mean against the data set's held-out pictures.
+    """Evaluates one training's running mean against the split `val`, which chooses the model in `best/`.
 
     Raises UserError where there are none, or too few.
     """
@@ -38,7 +38,7 @@ class Judgement:
         earlier = [
             result.value
             for result in read_metrics(self.run.path)
-            if (result.metric, result.protocol) == (self.metric, PROTOCOL)
+            if result.metric == self.metric and result.conditions() == self.setup.conditions
         ]
         model = Model(ModelConfig(**facts, weights_sha256=""), generator, self.engine.device, known_MA)
         results = evaluate_model(model, self.setup, self.run.path.name)

@@ -25,13 +25,13 @@ class Recorder(Protocol):
     """What the loop tells the outside world."""
 
     def after_step(self, state: State) -> bool:
-        """Write what is due after a step; False where it looked and a loss or gradient was not finite."""
+        """Write what is due after a step; False where it looked and a loss, gradient or weight was not finite."""
 
     def all_finite(self, state: State) -> bool:
-        """Whether every loss and gradient since the last log line was finite."""
+        """Whether samples, weights, and every loss and gradient since the last log line are finite."""
 
     def roll_back(self, state: State) -> None:
-        """Return `state` to the last good checkpoint."""
+        """Return `state` to the last good checkpoint, or to the one before it where that has failed already."""
 
 
 def run_loop(
@@ -60,9 +60,10 @@ def run_loop(
         if not finite:
             if state.rollbacks == MAX_ROLLBACKS:
                 return "diverged"
-            rollbacks, rate_scale = state.rollbacks + 1, state.rate_scale / 2
+            rollbacks, rate_scale, failed_at = state.rollbacks + 1, state.rate_scale / 2, state.images
             recorder.roll_back(state)
             state.rollbacks, state.rate_scale = rollbacks, rate_scale
+            state.failed_at, state.returned_to = failed_at, state.images
         elif ended is not None:
             return ended
 

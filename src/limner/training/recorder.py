@@ -21,7 +21,7 @@ from limner.recipe import Recipe
 from limner.report import write_report
 from limner.run import CHECKPOINTS, EVENTS, FILM, LOG, MODEL, SAMPLES, Run
 from limner.training.budget import Budget
-from limner.training.engine import Engine
+from limner.training.engine import Engine, all_finite
 from limner.training.health import REMEDIES, verdict
 from limner.training.judgement import Judgement, forget_after
 from limner.training.medium import Medium, PictureMedium
@@ -74,7 +74,7 @@ class Recorder:
             self._checkpoint(state)
 
     def after_step(self, state: State) -> bool:
-        """Write what is due; where anything is, False if a loss or gradient since the last log line was not finite."""
+        """Write what is due; where anything is, False if a loss, gradient or weight was not finite (`all_finite`)."""
         now = time.monotonic()
         state.seconds += now - self.clock
         self.clock = now
@@ -85,7 +85,7 @@ class Recorder:
             means = self._means(state)
             if log:
                 self._log(state, means)
-            if not _finite(means):
+            if not self._sound(state, means, sample or checkpoint or evaluate):
                 return False
         if self.engine.is_main:
             self.terminal.step(state.images, *self._pace(state))
@@ -98,13 +98,21 @@ class Recorder:
         return True
 
     def all_finite(self, state: State) -> bool:
-        """Whether every loss and gradient since the last log line was finite, in every process."""
-        return _finite(self._means(state))
+        """Whether samples, weights, and every loss and gradient since the last log line are finite in every process.
+
+        The losses of a step are those before its weights changed: they say nothing of the last weights.
+        """
+        return self._sound(state, self._means(state), samples=True)
 
     def roll_back(self, state: State) -> None:
-        """Return `state` to the newest whole checkpoint."""
+        """Return `state` to the newest whole checkpoint.
+
+        A run that comes no further than when it last returned goes back further, to the checkpoint before that one
+        (to the oldest where there is none).
+        """
         images, seconds, rate_scale = state.images, state.seconds, state.rate_scale / 2
-        record, tensors, _ = read_newest(self.run.path / CHECKPOINTS)
+        before = state.returned_to if images <= state.failed_at else math.inf
+        record, tensors, _ = read_newest(self.run.path / CHECKPOINTS, before)
         restore(state, record, tensors)
         state.seconds = seconds  # the time is spent all the same
         self.window, self.saved = (state.images, state.seconds), state.images
@@ -112,8 +120,8 @@ class Recorder:
             forget_after(self.run.path, state.images)
             self._event("rollback", state, from_images=images, to_images=state.images, rate_scale=rate_scale)
             self.terminal.say(
-                f"A loss or gradient was not finite at {images:,} images: back to the checkpoint at {state.images:,}, "
-                f"rates times {rate_scale:g}."
+                f"A loss, gradient or weight was not finite at {images:,} images: back to the checkpoint at "
+                f"{state.images:,}, rates times {rate_scale:g}."
             )
 
     def stop(self, state: State, reason: str) -> None:
@@ -136,6 +144,12 @@ class Recorder:
 
     def _due(self, state: State, every: int) -> bool:
         return every > 0 and state.images // every > (state.images - self.recipe.schedule.batch) // every
+
+    def _sound(self, state: State, means: dict[str, float], samples: bool) -> bool:
+        """Whether `means`, the state's tensors and, where asked for, its `samples` are finite in every process."""
+        finite = all(map(math.isfinite, means.values())) and all_finite(state.tensors().values())
+        finite = finite and (not samples or all_finite([self._samples(state)]))
+        return not self.engine.any(not finite)  # each process has its own statistics of batch norm
 
     def _means(self, state: State) -> dict[str, float]:
         """Every metric's mean since the last log line, over the processes too: the one wait for the device."""
@@ -233,7 +247,3 @@ class Recorder:
         write_report(self.run.path)
         sweep(self.run.path)
         self.clock = time.monotonic()  # writing is not training
-
-
-def _finite(means: dict[str, float]) -> bool:
-    return all(map(math.isfinite, means.values()))

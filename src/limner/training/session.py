@@ -20,10 +20,11 @@ from limner import __version__
 from limner.data.packed import PackedFaces
 from limner.errors import Interrupted, UserError
 from limner.files import sweep, write_file
+from limner.randomness import sole_training
 from limner.recipe import Recipe, load_recipe
 from limner.run import CHECKPOINTS, INFO, LOG, RECIPE, SAMPLES, Run
 from limner.training.budget import Budget
-from limner.training.engine import Engine, machine_facts, start_engine
+from limner.training.engine import Engine, all_finite, machine_facts, start_engine
 from limner.training.loop import MAX_ROLLBACKS, run_loop
 from limner.training.medium import Medium, open_medium
 from limner.training.recorder import Recorder
@@ -34,6 +35,7 @@ from limner.training.terminal import Terminal
 STEPS_BETWEEN_VOTES = 10
 
 
+@sole_training()
 def train(
     recipe: str | Path,
     data: PackedFaces | str | Path | None,
@@ -52,10 +54,12 @@ def train(
 
     `data` is `None` for a recipe that draws its own curves.
     It lasts `images` shown, `epochs` of the training split or `minutes` of training; by default as long as the recipe
-    says. The same seed on the same machine gives the same weights to the last bit.
+    says. The same seed on the same machine gives the same weights to the last bit, except with `minutes`: then the end,
+    and rates that fall towards it, follow the clock.
 
     Raises:
-        UserError: something given is wrong, `out` exists (without `force`), or the training diverged for good.
+        UserError: something given is wrong, `out` exists (without `force`), another training runs in this process, or
+            the training diverged for good.
         Interrupted: Ctrl-C or SIGTERM; the state is saved and the message is the command that goes on.
     """
     chosen = load_recipe(recipe, overrides)
@@ -70,13 +74,18 @@ def train(
 
     run = Run(Path(out))
     state = State.fresh(chosen, seed, engine.device, len(_attribute_names(chosen, medium)))
-    if engine.is_main:
+    _check_start(state)
+
+    def make_folder() -> None:
         _make_room(run.path, force)
         _write_info(run, _facts(chosen, medium, state, engine, budget, seed))  # first: --force knows a run by it
         write_file(run.path / RECIPE, chosen.to_toml().encode())
+
+    engine.once(make_folder)
     return _go_on(run, chosen, medium, state, engine, budget, seed, quiet, broken=None)
 
 
+@sole_training()
 def resume(
     run: str | Path,
     *,
@@ -91,6 +100,7 @@ def resume(
 ) -> Run:
     """Go on with a run from its newest whole checkpoint, exactly as if it had never stopped.
 
+    Exact are runs of `images` or `epochs`; with `minutes` the end, and rates that fall towards it, follow the clock.
     A budget given here replaces the run's own, so that a finished run can be made longer. `data` says where the
     prepared data are now, if they moved.
 
@@ -133,12 +143,16 @@ def resume(
     restore(state, record, tensors)
     if budget.finished(state) and (not old.log or old.log[-1].get("event") == "stop"):
         raise UserError(f"{old.path} is finished ({state.images:,} images): say --images, more than that, to go on.")
-    if engine.is_main:
+
+    def mend_folder() -> None:
         for folder in (old.path, old.path / SAMPLES, old.path / CHECKPOINTS):
             sweep(folder)
         _cut_log(old.path / LOG, record["log_bytes"])
         _write_info(old, info | {"budget": vars(budget)})
-        _warn_of_changes(info, engine)
+        if not quiet:
+            _warn_of_changes(info, engine)
+
+    engine.once(mend_folder)
     return _go_on(old, trained, medium, state, engine, budget, info["seed"], quiet, [path.name for path in broken])
 
 
@@ -208,9 +222,24 @@ def _go_on(
 
 
 def _check_shares(recipe: Recipe, engine: Engine) -> None:
-    batch = recipe.schedule.batch
-    if batch % engine.world or batch // engine.world < 2:
-        raise UserError(f"schedule.batch is {batch}, which {engine.world} processes cannot share evenly.")
+    batch, world = recipe.schedule.batch, engine.world
+    share = batch // world
+    if batch % world:
+        raise UserError(f"schedule.batch is {batch}, which {world} processes cannot share evenly.")
+    if share < 2:
+        raise UserError(f"schedule.batch is {batch}: each of {world} processes gets {share}, and needs at least 2.")
+    group = getattr(recipe.discriminator, "stddev_group", 0)
+    if group and share % group:
+        of_each = f", {share} for each of {world} processes" if world > 1 else ""
+        raise UserError(
+            f"schedule.batch is {batch}{of_each}: it cannot be cut into groups of discriminator.stddev_group = {group}."
+        )
+
+
+def _check_start(state: State) -> None:
+    for name, network in state.networks.items():
+        if not all_finite(network.state_dict().values()):
+            raise UserError(f"The weights of the {name} are not finite at the start: lower {name}.init_std.")
 
 
 def _attribute_names(recipe: Recipe, medium: Medium) -> tuple[str, ...]:

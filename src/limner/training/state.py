@@ -6,6 +6,7 @@ and the place in the data follow from the number of images shown (`limner.random
 """
 
 import json
+import math
 import shutil
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from limner.networks.layers import he_std
 from limner.randomness import torch_seed
 from limner.recipe import Adam, Concatenation, Recipe, Sgd
 from limner.training.ema import settle_spectral_norms
+from limner.training.engine import all_finite
 from limner.training.graphs import Graphs
 
 FORMAT = 1
@@ -40,6 +42,9 @@ class State:
     seconds: float = 0.0
     rate_scale: float = 1.0
     rollbacks: int = 0
+    failed_at: int = 0
+    """Images shown when the last rollback was needed, and `returned_to`: at the checkpoint that it returned to."""
+    returned_to: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Of every metric, the sum since the last log line and of how many values it is."""
     graphs: Graphs = field(default_factory=Graphs)
@@ -174,6 +179,8 @@ def save_checkpoint(folder: Path, state: State, keep: int, **facts: Any) -> Path
             "seconds": state.seconds,
             "rate_scale": state.rate_scale,
             "rollbacks": state.rollbacks,
+            "failed_at": state.failed_at,
+            "returned_to": state.returned_to,
             "sha256": sha256(beside / "state.safetensors"),
             **facts,
         }
@@ -191,19 +198,23 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
-def read_newest(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], list[Path]]:
+def read_newest(folder: Path, before: float = math.inf) -> tuple[dict[str, Any], dict[str, Tensor], list[Path]]:
     """Record and tensors of the newest whole checkpoint below `folder`, and the broken ones that were passed over.
 
-    Raises UserError where none is whole.
+    Only those with fewer images shown than `before` are looked at, or the oldest where there is none. Raises UserError
+    where none is whole.
     """
     broken: list[Path] = []
-    for path in reversed(checkpoints(folder)):
+    found = checkpoints(folder)
+    for path in reversed([path for path in found if int(path.name) < before] or found[:1]):
         try:
             record = json.loads((path / "state.json").read_text(encoding="utf-8"))
             if record["format"] != FORMAT:
                 raise UserError(f"{path} was written by another version of Limner (format {record['format']}).")
             if sha256(path / "state.safetensors") == record["sha256"]:
-                return record, load_file(path / "state.safetensors"), broken
+                tensors = load_file(path / "state.safetensors")
+                if all_finite(tensors.values()):
+                    return record, tensors, broken
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             pass
         broken.append(path)
@@ -215,6 +226,8 @@ def restore(state: State, record: dict[str, Any], tensors: dict[str, Tensor]) ->
     state.load_tensors(tensors)
     for name in ("images", "seconds", "rate_scale", "rollbacks"):
         setattr(state, name, record[name])
+    for name in ("failed_at", "returned_to"):  # older checkpoints lack them
+        setattr(state, name, record.get(name, 0))
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
