@@ -1,8 +1,8 @@
 """What wants a GPU, in the order of its worth, for as many minutes as a card is there.
 
-`tests`: those that need CUDA. `faces`: the model that ships with Limner, trained anew. `recipes`: every recipe for the
-same number of images, several at a time. `large`: `modern` at 128 pixels. `speed`: images per second, launched and
-replayed, and beside a plain PyTorch loop on the same card.
+`tests`: those that need CUDA. `faces`: the model that ships with Limner, trained anew. `spectral`: two kinds of EMA.
+`recipes`: every recipe for the same number of images, several at a time. `large`: `modern` at 128 pixels. `speed`:
+images per second, launched and replayed, and beside a plain PyTorch loop on the same card.
 
 Every piece is a process of its own with a deadline. What is finished lies in `--work` and is not done again; a training
 that was cut off goes on where it was. `--out` has everything so far after each piece: `results.json`, and zips of
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PIECES = ("tests", "faces", "recipes", "large", "speed")
+PIECES = ("tests", "faces", "spectral", "recipes", "large", "speed")
 # Report 000's crop is not in the cuts that a GPU machine gets, so its recipes train on report004's.
 RECIPES = (
     *("wgan-gp", "sngan-pixelnorm", "acgan", "cgan", "dcgan", "dcgan-ttur", "gan", "vae", "dcgan32", "modern-cpu"),
@@ -35,7 +35,7 @@ RECIPES = (
 )
 FACES = [
     *("conditioning.method=projection", "conditioning.weight=1"),
-    *("augment.colour=0.6", "augment.zoom=0.2", "augment.cutout=0.5"),
+    *("augment.colour=0.5", "augment.zoom=0.1", "augment.cutout=0.5"),
 ]
 KEPT = ("run.json", "recipe.toml", "log.jsonl", "metrics.jsonl")  # of a run, beside its grids and models
 GRACE = 20  # seconds for a process to save after it was asked to stop
@@ -103,7 +103,7 @@ def tests(session: Session) -> None:
     status, text = session.run(
         *("-m", "pytest", "tests/training/test_recipes.py", "tests/training/test_engine.py", "-q", "-rfE"),
         *("-p", "no:cacheprovider", "-k", selection),
-        seconds=100,
+        seconds=80,
     )
     failed = re.findall(r"^(?:FAILED|ERROR) (.*)$", text, re.MULTILINE)
     session.keep("tests", {"status": status, "summary": text.strip().splitlines()[-1:], "failed": failed})
@@ -209,6 +209,18 @@ def recipes(session: Session, wanted: Sequence[str]) -> None:
         list(pool.map(one, wanted))
 
 
+def spectral(session: Session) -> None:
+    """Recipes with spectral norm by both kinds of EMA (spectral_ema.py)."""
+    out = session.work / "spectral_ema.json"
+    status, text = session.run(
+        *("benchmarks/spectral_ema.py", "--data", session.data[64], "--runs", session.work / "spectral"),
+        *("--device", session.device, "--out", out),
+        *(() if session.device == "cuda" else ("--images", session.images)),
+        seconds=120,
+    )
+    session.keep("spectral", json.loads(out.read_text(encoding="utf-8")) if status == 0 else text[-2000:])
+
+
 def large(session: Session) -> None:
     """`modern` at 128 pixels for the time that is left, but for what measuring it takes."""
     minutes = (session.seconds_left - 60) / 60
@@ -275,8 +287,9 @@ def told(session: Session) -> None:
     for file in sorted(session.work.glob("done/*.json")):
         found = json.loads(file.read_text(encoding="utf-8"))
         for which, one in found.items() if file.stem == "faces" else [("", found)]:
-            metrics = {name: round(of["value"], 3) for name, of in one.get("metrics", {}).items()} if one else {}
-            print(file.stem, which, one.get("images", ""), one.get("images_per_second", ""), metrics or str(one)[:300])
+            row = one if isinstance(one, dict) else {}
+            metrics = {name: round(of["value"], 3) for name, of in row.get("metrics", {}).items()}
+            print(file.stem, which, row.get("images", ""), row.get("images_per_second", ""), metrics or str(one)[:300])
 
 
 if __name__ == "__main__":
@@ -309,6 +322,7 @@ if __name__ == "__main__":
     pieces: dict[str, Callable[[], None]] = {
         "tests": lambda: tests(session),
         "faces": lambda: faces(session, arguments.faces_minutes),
+        "spectral": lambda: spectral(session),
         "recipes": lambda: recipes(session, arguments.recipes.split(",")),
         "large": lambda: large(session),
         "speed": lambda: speed(session),
