@@ -64,7 +64,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="prepared pictures, 64 pixels wide")
-    faces = PackedFaces.open(parser.parse_args().data)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    faces = PackedFaces.open(arguments.data)
     rows = [
         {
             "row": row,
@@ -80,5 +82,5 @@ if __name__ == "__main__":
         "machine": machine_facts(torch.device("cuda")),
         "rows": rows,
     }
-    RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    arguments.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     put_rows(DOCS / "train.md", BEGIN, table(rows))

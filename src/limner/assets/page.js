@@ -62,6 +62,8 @@ const GROUPS = new Map([
   ["overlap", ["Overlap", "How often the discriminator takes a generated picture for more real than a real one. 0.5: it cannot tell; 0 for long: it is winning."]],
   ["diversity", ["Diversity", "How much the generated faces differ from one another, real pictures being 1. A lasting fall means they are growing alike."]],
   ["nearest_training", ["Nearest training", "Share of the faces that lie closer to a training than to a held-out picture. About 0.5 is right; near 1 they are copies."]],
+  ["contrast", ["Contrast", "How far the pixels of a generated face differ from one another, real pictures being 1. Near 0 a face is one flat colour."]],
+  ["roughness", ["Roughness", "How much less neighbouring pixels have in common than in real pictures. 0: as much; 1: nothing, which is noise."]],
   ["gradient", ["Gradient norm", "Spikes announce trouble; near zero, that network has stopped learning."]],
   ["rate", ["Learning rate", ""]],
   ["images_per_second", ["Images per second", ""]],

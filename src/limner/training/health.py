@@ -3,8 +3,10 @@
 Measured at every log line: `overlap`, how often the discriminator takes a generated picture for more real than a real
 one (0.5: it cannot tell them apart, 0: it never errs); `diversity`, how far the fixed-latent samples lie from each
 other, relative to real pictures (1: as varied); `nearest_training`, the share of samples that lie closer to a training
-than to a held-out picture (0.5: no copying). Distances are Euclidean between pictures shrunk to 16 x 16, or between the
-heights of curves; curves have no `nearest_training`, since none is shown twice.
+than to a held-out picture (0.5: no copying); `contrast`, the standard deviation of the pixels within a sample, relative
+to real pictures (0: one flat colour, 1: as real ones); `roughness`, how much less neighbouring pixels correlate than in
+real pictures (0: as much, 1: not at all, which is noise). Distances are Euclidean between pictures shrunk to 16 x 16,
+or between the heights of curves; curves have no `nearest_training`, since none is shown twice, and no pixels.
 """
 
 import math
@@ -28,6 +30,13 @@ LITTLE_OVERLAP = 0.1
 MUCH_OVERLAP = 0.42
 LOW_DIVERSITY = 0.5
 COPYING = 0.85
+# On CelebA (tests/training/recorded_runs.json): flat pictures have a contrast of 0.06 at the most, from the borders
+# that padding leaves; runs that work are above 0.1 after 50 steps. Noise that stays has a roughness above 0.8; runs
+# that work are below 0.3 after 125 steps.
+NO_CONTRAST = 0.1
+NOISE = 0.5
+FADING = 0.8  # times the roughness of the oldest of the lines: noise below that is going away
+BLANK_AFTER, NOISE_AFTER = 50, 250  # steps before which every generator may look so
 SIDE = 16
 REFERENCES = 2048
 SPREAD_OF = 256
@@ -41,6 +50,9 @@ REMEDIES = {
     "objective.r1.",
     "collapsing": "Different latents give nearly the same picture: lower the rates, use larger batches, or go back to "
     "an earlier checkpoint.",
+    "blank": "Every sample is one flat colour: train longer; if that does not help, raise optimizer.generator.lr.",
+    "noise": "Every sample is noise, and it does not become smoother: train longer; if that does not help, raise the "
+    "learning rates, the discriminator's first.",
     "memorising": "Samples lie closer to training pictures than to held-out ones: stop earlier, or train on more "
     "pictures.",
     "diverged": "Losses or gradients are no longer finite: lower the rates.",
@@ -60,12 +72,22 @@ class Health:
         count = min(REFERENCES, len(train), len(heldout) or len(train))
         self.train_ND = _shrink(faces.images_NHWC[_choose(train, count)])
         self.heldout_ND = _shrink(faces.images_NHWC[_choose(heldout, count)]) if len(heldout) else None
-        self.spread = mean_distance(_shrink(faces.images_NHWC[_choose(train, SPREAD_OF)]))
+        real_NHWC = faces.images_NHWC[_choose(train, SPREAD_OF)]
+        self.spread = mean_distance(_shrink(real_NHWC))
+        self.contrast, self.correlation = _texture(real_NHWC)
 
     def measure(self, samples_NHWC: NDArray[np.uint8]) -> dict[str, float]:
-        """`diversity` and, where there are held-out pictures, `nearest_training` of samples (uint8, N x H x W x 3)."""
+        """`diversity`, `contrast`, `roughness` and, where there are held-out pictures, `nearest_training` of samples.
+
+        `samples_NHWC` are uint8, N x H x W x 3.
+        """
         samples_ND = _shrink(samples_NHWC)
-        measured = {"diversity": mean_distance(samples_ND) / max(self.spread, 1e-9)}
+        contrast, correlation = _texture(samples_NHWC)
+        measured = {
+            "diversity": mean_distance(samples_ND) / max(self.spread, 1e-9),
+            "contrast": contrast / max(self.contrast, 1e-9),
+            "roughness": self.correlation - correlation,
+        }
         if self.heldout_ND is not None:
             to_train, to_heldout = (_nearest(samples_ND, other) for other in (self.train_ND, self.heldout_ND))
             measured["nearest_training"] = (to_train < to_heldout).float().mean().item()
@@ -84,13 +106,23 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
     measured = [value for key, value in lines[-1].items() if key.startswith(("loss/", "gradient/"))] if lines else []
     if not all(map(math.isfinite, measured)):
         return "diverged"
-    if len(recent) < RECENT or recent[-1]["images"] < GRACE:
+    if len(recent) < RECENT:
         return "learning"
+    # Pictures that are none are seen before the rest can be judged; later on, a discriminator that wins is their cause.
+    established = recent[-1]["images"] >= GRACE
     # A generator that draws the same picture for every latent has either found one that passes, or is stuck because
     # none of its pictures does: the overlap tells which.
     poor = all(line.get("diversity", 1.0) < LOW_DIVERSITY for line in recent)
-    if all(line.get("overlap", 0.5) < (LITTLE_OVERLAP if poor else NO_OVERLAP) for line in recent):
+    if established and all(line.get("overlap", 0.5) < (LITTLE_OVERLAP if poor else NO_OVERLAP) for line in recent):
         return "discriminator winning"
+    steps = recent[-1].get("step", 0)
+    if steps >= BLANK_AFTER and all(line.get("contrast", 1.0) < NO_CONTRAST for line in recent):
+        return "blank"
+    roughness = [line.get("roughness", 0.0) for line in recent]
+    if steps >= NOISE_AFTER and min(roughness) > NOISE and roughness[-1] > FADING * roughness[0]:
+        return "noise"
+    if not established:
+        return "learning"
     if poor:
         return "collapsing"
     if all(line.get("nearest_training", 0.5) > COPYING for line in recent):
@@ -108,6 +140,15 @@ def _choose(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 def _shrink(images_NHWC: NDArray[np.uint8]) -> Tensor:
     x_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float() / 255
     return F.adaptive_avg_pool2d(x_NCHW, SIDE).flatten(1)
+
+
+def _texture(images_NHWC: NDArray[np.uint8]) -> tuple[float, float]:
+    """The mean standard deviation within a picture, and the correlation of neighbouring pixels (flat ones: 1)."""
+    x_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float() / 255
+    variance_NC = x_NCHW.var(dim=(2, 3), unbiased=False)
+    # Half the mean square of the differences between neighbours is the variance where they are independent.
+    differences = sum(x_NCHW.diff(dim=dim).square().mean().item() for dim in (2, 3)) / 4
+    return variance_NC.mean(1).sqrt().mean().item(), 1 - differences / max(variance_NC.mean().item(), 1e-9)
 
 
 def mean_distance(x_ND: Tensor) -> float:
