@@ -1,7 +1,10 @@
 """limner sample: which face is which, what the picture says of itself, and that it can be made again."""
 
 import json
+import re
 import shutil
+import sys
+import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -11,14 +14,19 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import limner
+from limner import cli
 from limner.errors import UserError
 from limner.files import sha256
 from limner.latent.noise import face_latents
 from limner.model import CONFIG, WEIGHTS, Model, load, save_model
 from limner.networks import build_generator
+from limner.pictures import generated_png, read_settings
 from limner.pixels import to_pixels
 from limner.recipe import load_recipe
 from limner.sampling import recreate, sample
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +81,19 @@ def test_pictures_that_are_not_finite_are_refused(model_folder: Path) -> None:
         model.sample(1)
 
 
+@pytest.fixture(scope="module")
+def conditional_folder(model_folder: Path) -> Path:
+    """An untrained model of another version with four attributes, of which one in 40,000 known vectors has the last."""
+    recipe = load_recipe("dcgan32", ["generator.width=64", "generator.init_std=0.1"])
+    torch.manual_seed(1)
+    generator = build_generator(recipe.generator, 32, recipe.latent.size + 4)
+    facts = load(model_folder).config.model_dump(exclude={"weights_sha256"})
+    facts |= {"limner_version": "0.0.1", "attribute_names": ("Male", "Smiling", "Young", "Bald")}
+    known_MA = np.array([[i % 2, i // 2 % 2, i // 4 % 2, i == 0] for i in range(40_000)], np.uint8)
+    save_model(model_folder.with_name("conditional"), generator, facts, known_MA)
+    return model_folder.with_name("conditional")
+
+
 def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
@@ -108,6 +129,26 @@ def test_pixels_are_quantised_at_a_fixed_range() -> None:
     assert to_pixels(torch.full((1, 3, 1, 1), 7.0), "signed").max() == 255
 
 
+@pytest.mark.parametrize("distribution", ["gaussian", "uniform", "spherical"])
+def test_truncation_0_is_one_face_for_each_attribute_vector(conditional_folder: Path, distribution: str) -> None:
+    conditional = load(conditional_folder)
+    config = conditional.config.model_copy(update={"latent_distribution": distribution})
+    model = Model(config, conditional.generator, conditional.device, conditional.known_MA)
+    faces_NHWC, labels_NA = model.sample(40, truncation=0), model.labels(40)
+    same_face = (faces_NHWC[:, None] == faces_NHWC).all(axis=(2, 3, 4))
+    np.testing.assert_array_equal(same_face, (labels_NA[:, None] == labels_NA).all(axis=2))
+    assert 1 < len(np.unique(labels_NA, axis=0)) < 40
+
+
+def test_what_is_said_of_truncation_0_holds_for_models_with_attributes() -> None:
+    command = cli.typer.main.get_command(cli.app).commands["sample"]  # type: ignore[attr-defined]
+    (said,) = (option.help for option in command.params if option.name == "truncation")
+    in_python = str(Model.sample.__doc__).partition("`truncation`")[2].partition("`precision`")[0]
+    page = (ROOT / "docs" / "sample.md").read_text(encoding="utf-8")
+    in_docs = page.partition("`--truncation`")[2].partition("\n\n")[0]
+    assert ["attribute" in text for text in (said, in_python, in_docs)] == [True] * 3
+
+
 def test_truncation(model_folder: Path) -> None:
     model = load(model_folder)
     spread = [model.sample(16, truncation=t).astype(float).std(axis=0).mean() for t in (0.0, 0.5, 1.0)]
@@ -129,6 +170,51 @@ def test_grid_says_what_it_is(model_folder: Path, tmp_path: Path) -> None:
         "/digitalsourcetype/trainedAlgorithmicMedia"
     )
     np.testing.assert_array_equal(pixels(out)[:32, :32], load(model_folder).sample(1, seed=2, truncation=0.8)[0])
+
+
+def test_a_picture_names_the_version_that_made_it(conditional_folder: Path, tmp_path: Path) -> None:
+    """Not the one that trained the model; and pictures that name another one can be made again all the same."""
+    assert load(conditional_folder).config.limner_version == "0.0.1"
+    out = sample(conditional_folder, tmp_path / "faces.png", count=2, seed=4, quiet=True)
+    settings = read_settings(out)
+    assert settings["limner"] == limner.__version__
+    old = tmp_path / "old.png"
+    old.write_bytes(generated_png(Image.open(out), settings | {"limner": "0.0.1"}))
+    assert recreate(old, tmp_path / "again.png").read_bytes() == old.read_bytes()
+
+
+def test_attributes_may_be_one_string(conditional_folder: Path, tmp_path: Path) -> None:
+    conditional = load(conditional_folder)
+    expected = conditional.sample(3, with_=["Smiling", "Male"], without=["Young"])
+    np.testing.assert_array_equal(conditional.sample(3, with_="smiling, male", without="young"), expected)
+    out = sample(conditional_folder, tmp_path / "faces.png", count=1, with_="smiling,male", without="young", quiet=True)
+    assert read_settings(out)["with_"] == ["smiling", "male"]
+    assert read_settings(out)["without"] == ["young"]
+    assert recreate(out, tmp_path / "again.png").read_bytes() == out.read_bytes()
+
+
+def test_a_rare_request_is_warned_of(
+    conditional_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conditional = load(conditional_folder)
+    rare = "Male, Smiling and Bald together are rarer than 1 in 10,000 in the training data: expect weaker faces."
+    with pytest.warns(UserWarning, match=re.escape(rare)):
+        faces_NHWC = conditional.sample(20, with_=["bald", "smiling", "male"])
+    assert len(np.unique(faces_NHWC.reshape(20, -1), axis=0)) == 20
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        conditional.sample(2, with_=["smiling"])
+        conditional.sample(2)
+    said = []
+    for quiet in ([], ["--quiet"]):
+        command = ["limner", "sample", str(conditional_folder), "--with", "male,smiling,bald", "--count", "1", *quiet]
+        monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path / "faces.png"), "--force"])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert not left.value.code
+        said.append(capsys.readouterr().err.splitlines())
+    assert f"Note: {rare}" in said[0]
+    assert said[1] == []
 
 
 def test_recreate_gives_the_same_file(model_folder: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from rich.table import Table
 from torch import nn
 
 from limner import __version__
+from limner.arguments import checked
 from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.data.batches import Batches
 from limner.data.packed import PackedFaces
@@ -219,6 +220,7 @@ def _batches(recipe: Recipe, device: torch.device, faces: PackedFaces) -> Batche
 # Measuring ----------------------------------------------------------------------------------------------------------
 
 
+@checked
 def bench(recipe: str = "dcgan", steps: int = 8, out: Path | None = None, overrides: Sequence[str] = ()) -> Bench:
     """Measure training and drawing of `recipe` and print tables; `steps` samples of each loop, taken in turn.
 
@@ -392,7 +394,7 @@ def _drawing(recipe: Recipe, engine: Engine, generator: nn.Module) -> dict[str, 
 
     def model_batches(times: int) -> None:
         for _ in range(times):
-            for _ in model.batches(FACES, SEED, precision=engine.precision):
+            for _ in model.batches(FACES, SEED, precision="bf16" if engine.precision == "bf16" else "fp32"):
                 pass
 
     return {

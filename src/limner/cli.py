@@ -5,7 +5,9 @@ import io
 import os
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -205,7 +207,7 @@ def sample(
     ] = None,
     without: Annotated[str | None, typer.Option(help="Attributes that they shall not have: eyeglasses.")] = None,
     truncation: Annotated[
-        float, typer.Option(help="Below 1: more ordinary faces; 1: as trained; 0: one face for all.")
+        float, typer.Option(help="Below 1: more ordinary faces; 1: as trained; 0: one face for each set of attributes.")
     ] = 1.0,
     single: Annotated[bool, typer.Option("--single", help="One PNG a face, in a folder.")] = False,
     recreate: Annotated[
@@ -218,26 +220,27 @@ def sample(
     """Draw new faces. Every picture says that it is synthetic, and how it was made."""
     from limner import sampling
 
-    if recreate is not None:
-        path = sampling.recreate(recreate, out, model=model, force=force)
-    elif model is None:
-        raise UserError("Say which model to draw from: limner sample MODEL (a run, a model folder, or faces).")
-    else:
-        path = sampling.sample(
-            model,
-            out,
-            count=count,
-            seed=seed,
-            first=first,
-            columns=columns,
-            with_=_words(with_),
-            without=_words(without),
-            truncation=truncation,
-            single=single,
-            device=device,
-            force=force,
-            quiet=quiet,
-        )
+    with _notes(quiet):
+        if recreate is not None:
+            path = sampling.recreate(recreate, out, model=model, force=force)
+        elif model is None:
+            raise UserError("Say which model to draw from: limner sample MODEL (a run, a model folder, or faces).")
+        else:
+            path = sampling.sample(
+                model,
+                out,
+                count=count,
+                seed=seed,
+                first=first,
+                columns=columns,
+                with_=with_ or (),
+                without=without or (),
+                truncation=truncation,
+                single=single,
+                device=device,
+                force=force,
+                quiet=quiet,
+            )
     _say(str(path))
 
 
@@ -362,9 +365,13 @@ def bench(
     run_bench(recipe, steps=steps, out=out, overrides=set_ or [])
 
 
-def _words(text: str | None) -> list[str]:
-    """The parts of a list that is separated by commas."""
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
+@contextmanager
+def _notes(quiet: bool) -> Iterator[None]:
+    """Warnings of the library as notes of one line on stderr; none where the user wants it quiet."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore" if quiet else "default", category=UserWarning)
+        warnings.showwarning = lambda message, *_, **__: print(f"Note: {message}", file=sys.stderr)
+        yield
 
 
 def _say(text: str) -> None:

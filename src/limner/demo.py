@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from limner.arguments import checked
 from limner.errors import UserError
 from limner.progress import console
 
@@ -13,6 +14,7 @@ SHIPPED = "faces"
 SIZE = 32
 
 
+@checked
 def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
     """Draw faces, train recipe `demo` on them for `minutes`, draw new ones and write the report, all below `out`.
 

@@ -3,6 +3,7 @@
 Shapes: N faces, Z latent, H and W the picture's sides. Face k of a seed is the same face whatever is drawn beside it.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,16 +18,17 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from limner import __version__
+from limner.arguments import checked
 from limner.errors import UserError
 from limner.files import new_folder, sha256, write_file
-from limner.latent.labels import face_labels, read_asked
+from limner.latent.labels import face_labels, rare_request, read_asked
 from limner.latent.noise import face_latents
 from limner.networks import build_generator
 from limner.painting import small_pictures
 from limner.pixels import to_pixels
 from limner.recipe import GeneratorSettings
 from limner.shipped import FOLDER, shipped_models
-from limner.training.engine import all_finite, gains_by_bf16
+from limner.training.engine import all_finite, find_device, gains_by_bf16
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 NOTHING = np.zeros((0, 0), np.uint8)
@@ -75,11 +77,13 @@ class Model:
         self.generator = generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
     @classmethod
+    @checked
     def load(cls, path: str | Path, device: str = "cpu") -> Self:
         """Load a model folder, the model of a run, or by its name one that comes with Limner.
 
-        Raises UserError where there is none, or its files are broken or do not fit each other.
+        Raises UserError where there is none, its files are broken or do not fit each other, or there is no such device.
         """
+        place = find_device(device)
         folder = find_model(Path(path))
         config = read_config(folder)
         weights = folder / WEIGHTS
@@ -96,28 +100,31 @@ class Model:
             raise UserError(f"{weights} does not hold the network that {folder / CONFIG} describes.") from None
         if not all_finite(tensors.values()):
             raise UserError(f"{weights} has weights that are infinite or NaN: its training diverged; train anew.")
-        return cls(config, generator.float(), torch.device(device), known_MA)
+        return cls(config, generator.float(), place, known_MA)
 
+    @checked
     def sample(
         self,
         count: int,
         seed: int = 0,
         *,
-        with_: Sequence[str] = (),
-        without: Sequence[str] = (),
+        with_: str | Sequence[str] = (),
+        without: str | Sequence[str] = (),
         truncation: float = 1.0,
         first: int = 0,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
     ) -> NDArray[np.uint8]:
         """The faces `first` ... `first + count - 1` of `seed`: uint8, N x H x W x 3, 0 to 255.
 
-        `with_` and `without` name attributes that the faces shall and shall not have; all others follow as they go
-        together in the training pictures. `truncation` shrinks the latents towards the middle of their space: 1 is the
-        model as it was trained, less gives more ordinary faces, 0 the same face every time. `precision` is the number
-        format of the convolutions (`auto`: bf16 where the device gains by it).
+        `with_` and `without` name attributes that the faces shall and shall not have, in a list or with commas between
+        them; all others follow as they go together in the training pictures. `truncation` multiplies the latents: 1 is
+        the model as it was trained, less gives more ordinary faces, 0 one face, or of a model with attributes one for
+        each attribute vector. `precision` is the number format of the convolutions (`auto`: bf16 where the device gains
+        by it).
 
-        Raises UserError for a count, seed, first or truncation out of range, an attribute that the model does not know,
-        and for attributes asked of a model that was trained without.
+        Warns where what is asked for is rarer than 1 in 10,000 in the training data. Raises UserError for a count,
+        seed, first or truncation out of range, an attribute that the model does not know, and for attributes asked of a
+        model that was trained without.
         """
         labels_NA = self.labels(count, seed, with_=with_, without=without, first=first)
         portions = self.batches(
@@ -125,10 +132,21 @@ class Model:
         )
         return np.concatenate(list(portions))
 
+    @checked
     def labels(
-        self, count: int, seed: int = 0, *, with_: Sequence[str] = (), without: Sequence[str] = (), first: int = 0
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        with_: str | Sequence[str] = (),
+        without: str | Sequence[str] = (),
+        first: int = 0,
     ) -> NDArray[np.uint8]:
-        """The attribute vectors with which `sample` draws: uint8, N x A, in the order of `config.attribute_names`."""
+        """The attribute vectors with which `sample` draws: uint8, N x A, in the order of `config.attribute_names`.
+
+        Warns and raises as `sample`.
+        """
+        _check_range(count, seed, first)
         if not self.config.attribute_names:
             if with_ or without:
                 raise UserError(
@@ -137,8 +155,11 @@ class Model:
                 )
             return np.zeros((count, 0), np.uint8)
         asked = read_asked(self.config.attribute_names, with_, without)
+        if note := rare_request(self.known_MA, asked, self.config.attribute_names):
+            warnings.warn(note, stacklevel=3)
         return face_labels(seed, first, count, self.known_MA, asked)
 
+    @checked
     def batches(
         self,
         count: int,
@@ -146,22 +167,26 @@ class Model:
         *,
         truncation: float = 1.0,
         first: int = 0,
-        precision: str = "auto",
+        precision: Literal["auto", "bf16", "fp32"] = "auto",
         labels_NA: NDArray[np.uint8] | None = None,
     ) -> Iterator[NDArray[np.uint8]]:
         """The faces of `sample` in portions of at most 64, so that any number of them fits in memory.
 
         `labels_NA` are the faces' attribute vectors, uint8 N x A; by default as in `sample` without any wish.
         """
-        for name, value, least in (("count", count, 1), ("seed", seed, 0), ("first", first, 0)):
-            if value < least:
-                raise UserError(f"{name} is {value}; it must be at least {least}.")
+        _check_range(count, seed, first)
         if not 0 <= truncation <= 2:
             raise UserError(f"truncation is {truncation}; it must lie between 0 and 2 (1: as trained).")
-        if precision == "auto":
-            precision = self.precision
         if labels_NA is None:
             labels_NA = self.labels(count, seed, first=first)
+        attributes = len(self.config.attribute_names)
+        if labels_NA.shape != (count, attributes):
+            raise UserError(f"labels_NA has the shape {labels_NA.shape}; it must be {(count, attributes)}.")
+        return self._portions(count, seed, truncation, first, precision, labels_NA)
+
+    def _portions(
+        self, count: int, seed: int, truncation: float, first: int, precision: str, labels_NA: NDArray[np.uint8]
+    ) -> Iterator[NDArray[np.uint8]]:
         for start in range(0, count, BATCH):
             z_BZ = face_latents(seed, first + start, BATCH, self.config.latent_size, self.config.latent_distribution)
             y_BA = torch.from_numpy(labels_NA[start : start + BATCH]).float()
@@ -189,6 +214,12 @@ class Model:
         if self.config.kind == "curves":
             return small_pictures(x_BCHW.float().cpu().numpy())
         return to_pixels(x_BCHW, self.config.pixel_range)
+
+
+def _check_range(count: int, seed: int, first: int) -> None:
+    for name, value, least in (("count", count, 1), ("seed", seed, 0), ("first", first, 0)):
+        if value < least:
+            raise UserError(f"{name} is {value}; it must be at least {least}.")
 
 
 def find_model(path: Path) -> Path:
@@ -273,9 +304,10 @@ The exact settings are in `config.json`. What it draws is synthetic; say so wher
 """
 
 
+@checked
 def load(path: str | Path, device: str = "cpu") -> Model:
     """Load a model onto `device`: a run, a model folder, or the name of one that comes with Limner (`faces`).
 
-    Raises UserError where there is none, or its files are broken or do not fit each other.
+    Raises UserError where there is none, its files are broken or do not fit each other, or there is no such device.
     """
     return Model.load(path, device)

@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from limner import __version__
+from limner.arguments import checked
+from limner.data.attributes import names_of
 from limner.errors import UserError
 from limner.files import write_file
 from limner.model import Model, find_model, read_config
@@ -36,8 +39,10 @@ class Settings(BaseModel):
     without: tuple[str, ...] = ()
     precision: Literal["bf16", "fp32"]
     limner: str
+    """Limner's version that made the picture."""
 
 
+@checked
 def sample(
     model: str | Path,
     out: str | Path,
@@ -46,8 +51,8 @@ def sample(
     seed: int = 0,
     first: int = 0,
     columns: int | None = None,
-    with_: Sequence[str] = (),
-    without: Sequence[str] = (),
+    with_: str | Sequence[str] = (),
+    without: str | Sequence[str] = (),
     truncation: float = 1.0,
     single: bool = False,
     device: str = "cpu",
@@ -56,8 +61,10 @@ def sample(
 ) -> Path:
     """Draw `count` faces of `seed` from `model`: one PNG grid, or with `single` a folder of one PNG a face.
 
-    `with_` and `without` are attributes that the faces shall and shall not have. Faces are numbered; those from `first`
-    on are drawn. Face k of a seed is the same whatever the count. Memory does not grow with the count of single files.
+    `with_` and `without` are attributes that the faces shall and shall not have, in a list or with commas between them,
+    and `truncation` multiplies the latents, as in `Model.sample`. Faces are numbered; those from `first` on are drawn.
+    Face k of a seed is the same whatever the count. Memory does not grow with the count of single files. Warns as
+    `Model.sample`.
 
     Raises:
         UserError: a setting is out of range, there is no model, it knows no such attribute, or `out` exists (without
@@ -84,10 +91,10 @@ def sample(
         "weights_sha256": loaded.config.weights_sha256,
         "seed": seed,
         "truncation": truncation,
-        "with_": with_,
-        "without": without,
+        "with_": names_of(with_),
+        "without": names_of(without),
         "precision": loaded.precision,
-        "limner": loaded.config.limner_version,
+        "limner": __version__,
     }
     labels_NA = loaded.labels(count, seed, with_=with_, without=without, first=first)
     portions = loaded.batches(count, seed, truncation=truncation, first=first, labels_NA=labels_NA)
@@ -104,6 +111,7 @@ def sample(
     return out
 
 
+@checked
 def recreate(picture: str | Path, out: str | Path, *, model: str | Path | None = None, force: bool = False) -> Path:
     """Make a picture of `limner sample` once more, from the settings in it; `model` says where the model is now.
 

@@ -71,5 +71,11 @@ def match_attribute(name: str, names: Sequence[str]) -> int:
     )
 
 
+def names_of(words: str | Sequence[str]) -> tuple[str, ...]:
+    """The attribute names in `words`: a list of them, or one string with commas between them."""
+    parts = [words] if isinstance(words, str) else words
+    return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
+
+
 def _letters(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold()

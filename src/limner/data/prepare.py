@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner import __version__
+from limner.arguments import checked
 from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.data.celeba import open_celeba
 from limner.data.crops import ALIGNED_SIZE, RESIZE_FILTER, find_crop
@@ -67,6 +68,7 @@ def _os_errors_in_one_line() -> Iterator[None]:
         raise UserError(f"the pictures cannot be prepared: {where}{error.strerror or error}") from error
 
 
+@checked
 @_os_errors_in_one_line()
 def prepare(
     source: str | Path,

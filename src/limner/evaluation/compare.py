@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner import __version__
+from limner.arguments import checked
 from limner.data.packed import PackedFaces
 from limner.errors import UserError
 from limner.evaluation.evaluate import Setup, check_size, crop_of, evaluate_model, is_run, set_up
@@ -64,6 +65,7 @@ class Entry:
         return Run(self.path) if is_run(self.path) else None
 
 
+@checked
 def compare(
     models: Sequence[str | Path],
     data: PackedFaces | str | Path,

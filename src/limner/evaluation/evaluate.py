@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner import __version__
+from limner.arguments import checked
 from limner.data.packed import PackedFaces
 from limner.errors import UserError
 from limner.evaluation.distances import Moments, frechet_distance
@@ -30,7 +31,7 @@ from limner.evaluation.results import Conditions, Floor, Result, append_metrics,
 from limner.model import Model
 from limner.progress import console, progress_bar
 from limner.run import INFO, RECIPE
-from limner.training.engine import machine_facts
+from limner.training.engine import find_device, machine_facts
 
 FREQUENT = (0.2, 0.8)
 """An attribute that this share of the real pictures has is common enough for a distance of its own."""
@@ -66,6 +67,7 @@ class Setup:
             return shrink_rows(self.faces, train, advance), shrink_rows(self.faces, heldout, advance)
 
 
+@checked
 def evaluate(
     model: str | Path | Model,
     data: PackedFaces | str | Path,
@@ -149,7 +151,7 @@ def set_up(
                 "them."
             )
     if isinstance(extractor, str):
-        extractor = load_extractor(extractor, None if weights is None else Path(weights), device)
+        extractor = load_extractor(extractor, None if weights is None else Path(weights), str(find_device(device)))
 
     real, floor = (len(rows) for rows in choose_rows(faces, chosen, samples))
     fake = samples or chosen.fake or real

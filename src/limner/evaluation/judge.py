@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from limner import __version__
+from limner.arguments import checked
 from limner.data.packed import PackedFaces
 from limner.errors import UserError
 from limner.evaluation.extractors import Extractor, load_extractor
@@ -238,6 +239,7 @@ def load_judge(path: Path | None = None, device: str = "cpu") -> Judge:
     return Judge(config, head, eyes)
 
 
+@checked
 @sole_training()
 def train_judge(
     data: PackedFaces | str | Path, out: str | Path, *, seed: int = 0, force: bool = False, quiet: bool = False

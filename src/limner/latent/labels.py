@@ -8,9 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.data.attributes import match_attribute
+from limner.data.attributes import match_attribute, names_of
 from limner.errors import UserError
+from limner.latent.attribute_chain import AttributeChain, fitted_chain
 from limner.randomness import stream
+
+FEW = 32
+"""Where fewer known vectors agree with a request, faces get theirs from a fitted model."""
+RARE = 1 / 10_000
 
 
 def face_labels(
@@ -18,30 +23,52 @@ def face_labels(
 ) -> NDArray[np.uint8]:
     """Attribute vectors of the faces `first` ... `first + count - 1` of `seed`: uint8, `count` x A.
 
-    Each is a vector of `known_MA`, drawn from those that agree with `asked` (position -> 0 or 1); where none agrees in
-    all of it, from those that agree in the most, and then set to what was asked. So what is not asked for follows the
-    joint distribution of the data given what is. Face k of a seed gets the same vector whatever is drawn beside it.
+    Each is one of the vectors of `known_MA` that agree with `asked` (position -> 0 or 1). Where fewer than 32 agree,
+    what is not asked for is sampled from an `AttributeChain` fitted to `known_MA`, given what is. So it follows the
+    joint distribution of the data, and faces differ even where no known vector has all that was asked for. Face k of a
+    seed gets the same vector whatever is drawn beside it.
     """
-    positions = np.array(list(asked), dtype=np.intp)
-    wanted = np.array(list(asked.values()), dtype=np.uint8)
-    agreeing_M = (known_MA[:, positions] == wanted).sum(axis=1)
-    nearest = np.flatnonzero(agreeing_M == agreeing_M.max())
-    chosen = [nearest[stream(seed, "labels", first + k).integers(len(nearest))] for k in range(count)]
-    labels_NA = known_MA[chosen]
-    labels_NA[:, positions] = wanted
-    return labels_NA
+    streams = [stream(seed, "labels", first + k) for k in range(count)]
+    agreeing = _agreeing(known_MA, asked)
+    if not asked or len(agreeing) >= FEW:
+        return known_MA[[agreeing[own.integers(len(agreeing))] for own in streams]]
+    chain, values = _chain(known_MA, asked)
+    return chain.sample(values, np.stack([own.random(known_MA.shape[1]) for own in streams]))
 
 
-def read_asked(names: Sequence[str], with_: Sequence[str], without: Sequence[str]) -> dict[int, int]:
+def rare_request(known_MA: NDArray[np.uint8], asked: Mapping[int, int], names: Sequence[str]) -> str | None:
+    """One line where what is asked for is rarer than 1 in 10,000 in the training data, as far as `known_MA` tells."""
+    if not asked or len(_agreeing(known_MA, asked)) >= FEW:
+        return None
+    chain, values = _chain(known_MA, asked)
+    if chain.probability(values) >= RARE:
+        return None
+    words = [names[position] if asked[position] else f"not {names[position]}" for position in sorted(asked)]
+    what = f"{', '.join(words[:-1])} and {words[-1]} together are" if len(words) > 1 else f"{words[0]} is"
+    return f"{what} rarer than 1 in {1 / RARE:,.0f} in the training data: expect weaker faces."
+
+
+def read_asked(names: Sequence[str], with_: str | Sequence[str], without: str | Sequence[str]) -> dict[int, int]:
     """The attributes asked for and against, as position in `names` -> 1 or 0.
 
     Raises UserError for an attribute that is not among `names`, naming the nearest, or one asked both for and against.
     """
     asked: dict[int, int] = {}
     for words, value in ((with_, 1), (without, 0)):
-        for word in words:
+        for word in names_of(words):
             position = match_attribute(word, names)
             if asked.get(position, value) != value:
                 raise UserError(f"{names[position]} is asked for with and without at once: leave one out.")
             asked[position] = value
     return asked
+
+
+def _agreeing(known_MA: NDArray[np.uint8], asked: Mapping[int, int]) -> NDArray[np.intp]:
+    """The rows of `known_MA` that have all that is asked for."""
+    return np.flatnonzero((known_MA[:, list(asked)] == list(asked.values())).all(axis=1))
+
+
+def _chain(known_MA: NDArray[np.uint8], asked: Mapping[int, int]) -> tuple[AttributeChain, list[int]]:
+    """The chain given the attributes that are asked for, in whatever order they were named, and their values."""
+    given = tuple(sorted(asked))
+    return fitted_chain(known_MA.tobytes(), known_MA.shape[1], given), [asked[position] for position in given]

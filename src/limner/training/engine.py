@@ -134,6 +134,20 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return bool(torch.stack([value.float() for value in largest]).isfinite().all())
 
 
+def find_device(name: str) -> torch.device:
+    """The device that torch calls `name`; `auto` is a GPU where torch can use one.
+
+    Raises UserError where the machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError):
+        raise UserError(f"device is {name}, which torch cannot use here; choose from auto, cpu, cuda, mps.") from None
+    return torch.device(name)
+
+
 def gains_by_bf16(device: torch.device) -> bool:
     """Whether `device` multiplies bf16 numbers in hardware, and so faster than fp32."""
     if device.type == "cuda":

@@ -17,6 +17,7 @@ import torch
 from pydantic import ValidationError
 
 from limner import __version__
+from limner.arguments import checked
 from limner.data.packed import PackedFaces
 from limner.errors import Interrupted, UserError
 from limner.files import sweep, write_file
@@ -35,6 +36,7 @@ from limner.training.terminal import Terminal
 STEPS_BETWEEN_VOTES = 10
 
 
+@checked
 @sole_training()
 def train(
     recipe: str | Path,
@@ -85,6 +87,7 @@ def train(
     return _go_on(run, chosen, medium, state, engine, budget, seed, quiet, broken=None)
 
 
+@checked
 @sole_training()
 def resume(
     run: str | Path,
