@@ -328,7 +328,7 @@ class Recipe(Table):
         )
         yield (
             isinstance(objective, Elbo) and objective.reconstruction == "bernoulli" and ranges != ("unit",),
-            "objective.reconstruction = bernoulli needs pixels in [0, 1]: data.range = unit, generator.output = sigmoid",
+            "objective.reconstruction = bernoulli needs an output in [0, 1]: generator.output = sigmoid",
         )
         for player in ("generator", "discriminator", "encoder"):
             network, optimizer = getattr(self, player), getattr(self.optimizer, player)

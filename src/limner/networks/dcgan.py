@@ -5,6 +5,7 @@ the normal from which all convolution and linear weights start; scales of batch 
 paper, biases at zero.
 """
 
+from collections.abc import Callable
 from functools import partial
 from math import log2
 from typing import Literal
@@ -21,7 +22,7 @@ from limner.networks.settings import NetworkSettings
 Norm = Literal["batch", "layer", "none"]
 OUTPUTS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "sigmoid": WideSigmoid}
 # Report 002 prints ReLU in its generator, and among its tricks LeakyReLU in both networks.
-ACTIVATIONS = {"relu": nn.ReLU, "leaky-relu": partial(nn.LeakyReLU, 0.2)}
+ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {"relu": nn.ReLU, "leaky-relu": partial(nn.LeakyReLU, 0.2)}
 
 
 class _GeneratorSettings(NetworkSettings):
