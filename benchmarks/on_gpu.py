@@ -39,6 +39,7 @@ FACES = [
 ]
 KEPT = ("run.json", "recipe.toml", "log.jsonl", "metrics.jsonl")  # of a run, beside its grids and models
 GRACE = 20  # seconds for a process to save after it was asked to stop
+MEASURING = 40  # seconds that an evaluation takes beside others
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,13 @@ def trained(session: Session, name: str, recipe: str, size: int | None, *words: 
     return run
 
 
-def evaluated(session: Session, model: Path, size: int, seeds: int, name: str) -> dict[str, Any]:
+def evaluated(session: Session, model: Path, size: int, name: str) -> dict[str, Any]:
     """The metrics of a model by the session's protocol, each with its floor."""
     out = session.work / f"{name}.json"
     status, text = session.run(
-        *("-m", "limner", "evaluate", model, "--data", session.data[size], "--seeds", seeds, "--out", out, "--force"),
+        *("-m", "limner", "evaluate", model, "--data", session.data[size], "--seeds", 1, "--out", out, "--force"),
         *("--device", session.device, "--protocol", session.protocol, "--quiet"),
-        threads=max(1, (os.cpu_count() or 1) // session.jobs) if seeds == 1 else 0,
+        threads=max(1, (os.cpu_count() or 1) // session.jobs),
     )
     if status:
         print(f"{name}: {text.strip().splitlines()[-1:]}")
@@ -176,7 +177,7 @@ def faces(session: Session, minutes: float) -> None:
     for which in ("best", "model"):
         if (run / which).is_dir():
             halve(run / which, session.work / f"faces-{which}")
-            found[which] = evaluated(session, session.work / f"faces-{which}", 64, 3, f"faces-{which}")
+            found[which] = evaluated(session, session.work / f"faces-{which}", 64, f"faces-{which}")
     if found:
         session.keep("faces", {which: summary(run, metrics) for which, metrics in found.items()})
 
@@ -194,14 +195,15 @@ def recipes(session: Session, wanted: Sequence[str]) -> None:
 
     def one(name: str) -> None:
         piece = f"recipe-{name}"
-        if session.known(piece) is not None or session.seconds_left < 30:
+        if session.known(piece) is not None or session.seconds_left < 2 * MEASURING:
             return
         size = {"dcgan32": 32, "painter": None}.get(name, 64)
         images = session.images if size else min(session.images, 200_000)
-        run = trained(session, name, name, size, "--images", images, *cadence(images), threads=2)
+        seconds = session.seconds_left - MEASURING
+        run = trained(session, name, name, size, "--images", images, *cadence(images), seconds=seconds, threads=2)
         if not (run / "model" / "config.json").is_file():
             return
-        metrics = evaluated(session, run, size, 1, piece) if size else {}
+        metrics = evaluated(session, run, size, piece) if size else {}
         session.run("-m", "limner", "sample", run, "--count", 24, "--columns", 12, "--out", run / "grid.png", "--force")
         session.keep(piece, summary(run, metrics))
 
@@ -229,7 +231,7 @@ def large(session: Session) -> None:
             *(session, "modern128", "modern", 128, "--size", 128, "--minutes", f"{minutes:.2f}"), *cadence(1_000_000)
         )
         session.run("-m", "limner", "sample", run, "--count", 24, "--columns", 12, "--out", run / "grid.png", "--force")
-        session.keep("large", summary(run, evaluated(session, run, 128, 1, "large")))
+        session.keep("large", summary(run, evaluated(session, run, 128, "large")))
 
 
 def speed(session: Session) -> None:
@@ -282,6 +284,54 @@ def collect(session: Session) -> None:
     (session.out / ".results.json").replace(session.out / "results.json")
 
 
+def write_docs(home: Path) -> None:
+    """Keep what a session carried home in results/on_gpu.json, and fill the table of docs/recipes.md with it."""
+    from page import DOCS, put_rows
+    from PIL import Image
+
+    from limner.pictures import generated_png
+
+    results = json.loads((home / "results.json").read_text(encoding="utf-8"))
+    rows = {name.removeprefix("recipe-"): one for name, one in results.items() if name.startswith("recipe-")}
+    kept = {
+        name: {
+            **{key: one[key] for key in ("images", "seconds", "images_per_second")},
+            **{key: one["last"][key] for key in ("verdict", "diversity", "overlap") if key in one["last"]},
+            **{key: one["info"][key] for key in ("machine", "precision", "torch", "started")},
+            "command": re.sub(r"/\S*/", "", one["info"]["command"]),
+            "data": {key: one["info"]["data"][key] for key in ("name", "train", "crop", "content_hash")},
+            "metrics": {
+                metric: {key: of[key] for key in ("value", "standard_error", "n_fake", "n_real", "split", "floor")}
+                for metric, of in one["metrics"].items()
+            },
+        }
+        for name, one in sorted(rows.items())
+    }
+    (ROOT / "benchmarks" / "results" / "on_gpu.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    lines = [
+        "| recipe | images | minutes | `fd_lite0` | precision | recall | diversity | overlap | verdict | faces |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in kept.items():
+        with zipfile.ZipFile(home / "grids.zip") as archive, archive.open(f"{name}-{one['images']:09d}.png") as file:
+            grid = Image.open(file).convert("RGB")
+        picture = DOCS / "images" / "recipes" / f"{name}-gpu.png"
+        about = {"recipe": name, "images": one["images"], "licence": rows[name]["info"]["data"]["licence"]}
+        picture.write_bytes(generated_png(grid.crop((0, 0, grid.width, 3 * grid.height // 8)), about))
+        values = [one["metrics"].get(f"{metric}_lite0", {}).get("value") for metric in ("fd", "precision", "recall")]
+        numbers = [
+            "–" if value is None else format(value, places)
+            for value, places in zip(
+                [*values, one["diversity"], one.get("overlap")], (".1f", *4 * (".2f",)), strict=True
+            )
+        ]
+        lines.append(
+            f"| `{name}` | {one['images']:,} | {one['seconds'] / 60:.1f} | {' | '.join(numbers)} | {one['verdict']} "
+            f"| ![faces of {name}](images/recipes/{picture.name}) |"
+        )
+    put_rows(DOCS / "recipes.md", "<!-- rows: python benchmarks/on_gpu.py -->", "\n".join(lines))
+
+
 def told(session: Session) -> None:
     """A line for each finished piece."""
     for file in sorted(session.work.glob("done/*.json")):
@@ -294,10 +344,11 @@ def told(session: Session) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, required=True, help="that there are in all")
-    parser.add_argument("--data", type=Path, action="append", required=True, help="prepared images; one for each size")
+    parser.add_argument("--minutes", type=float, default=10.0, help="that there are in all")
+    parser.add_argument("--data", type=Path, action="append", default=[], help="prepared images; one for each size")
     parser.add_argument("--work", type=Path, default=Path("scratch/on_gpu"), help="what a second call goes on with")
     parser.add_argument("--out", type=Path, required=True, help="what is carried home")
+    parser.add_argument("--docs", action="store_true", help="train nothing: put what lies in --out into the docs")
     parser.add_argument("--only", default=",".join(PIECES), help=f"pieces, in this order: {','.join(PIECES)}")
     parser.add_argument("--recipes", default=",".join(RECIPES))
     parser.add_argument("--faces-minutes", type=float, default=5.0)
@@ -306,6 +357,9 @@ if __name__ == "__main__":
     parser.add_argument("--protocol", default="quick")
     parser.add_argument("--device", default="cuda")
     arguments = parser.parse_args()
+    if arguments.docs:
+        write_docs(arguments.out)
+        sys.exit()
     prepared = {json.loads((path / "dataset.json").read_text())["size"]: path.resolve() for path in arguments.data}
     session = Session(
         prepared,
