@@ -116,7 +116,9 @@ def test_a_checkpoint_loads_on_any_number_of_processes(
     ],
 )
 def test_shares_that_no_step_can_take_are_refused(batch: int, world: int, words: str) -> None:
-    recipe = load_recipe("modern-cpu", [f"schedule.batch={batch}"])
+    recipe = load_recipe(
+        "modern-cpu", [f"schedule.batch={batch}", f"discriminator.stddev_group={2 if batch == 6 else 4}"]
+    )
     with pytest.raises(UserError, match=words) as error:
         session._check_shares(recipe, Engine(torch.device("cpu"), "fp32", world=world))
     assert str(error.value).startswith("schedule.batch is ")
