@@ -20,7 +20,8 @@ from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 
 from limner import __version__
-from limner.bench import WARM_UP, Ratio, Work, interleave, resident_mib
+from limner.bench.measure import WARM_UP, Work, interleave, resident_mib
+from limner.bench.records import Ratio
 from limner.data.synthetic import draw_face
 from limner.evaluation.extractors import Lite0
 from limner.progress import progress_bar

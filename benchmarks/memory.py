@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from limner.bench import resident_mib
+from limner.bench.measure import resident_mib
 from limner.data.packed import PackedFaces
 from limner.data.prepare import prepare
 from limner.recipe import load_recipe

@@ -13,22 +13,22 @@ from typing import Any
 
 import torch
 
-from limner.bench import (
-    LOOPS,
+from limner.bench.jpegs import write_jpegs
+from limner.bench.measure import (
     SEED,
     WARM_UP,
-    Ratio,
     compare_losses,
     interleave,
     load_average,
     loss_differences,
     training_works,
 )
+from limner.bench.plain_loop import steps_per_round
+from limner.bench.records import LOOPS, Ratio
 from limner.data.prepare import prepare
 from limner.progress import progress_bar
 from limner.recipe import Recipe, load_recipe
 from limner.recipes import recipe_names
-from limner.reference_loop import steps_per_round, write_jpegs
 from limner.training.engine import machine_facts, start_engine
 
 RESULTS = Path(__file__).parent / "results"

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from limner.bench import Bench, bench, summary, tables
+from limner.bench import bench
+from limner.bench.records import Bench
+from limner.bench.show import summary, tables
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -14,7 +14,10 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 from typer.testing import CliRunner
 
-from limner import bench, reference_loop
+from limner.bench import bench, command, measure, plain_loop
+from limner.bench.jpegs import CUTS, Jpegs, write_jpegs
+from limner.bench.plain_loop import ReferenceLoop, plain
+from limner.bench.records import Memory, Ratio, Speed
 from limner.cli import app
 from limner.data.packed import PackedFaces
 from limner.data.prepare import prepare
@@ -23,7 +26,6 @@ from limner.networks import layers
 from limner.pixels import from_pixels
 from limner.recipe import DataView, Recipe, load_recipe
 from limner.recipes import recipe_names
-from limner.reference_loop import Jpegs, ReferenceLoop, plain
 from limner.training.engine import Engine
 
 CPU = torch.device("cpu")
@@ -83,9 +85,9 @@ def quick() -> Iterator[pytest.MonkeyPatch]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # for the processes that measure memory
-        patch.setattr(reference_loop, "DRAWN_FACES", 8)
-        patch.setattr(bench, "BLOCK_SECONDS", 0)
-        patch.setattr(bench, "FACES", 64)
+        patch.setattr("limner.bench.jpegs.DRAWN_FACES", 8)
+        patch.setattr(measure, "BLOCK_SECONDS", 0)
+        patch.setattr(measure, "FACES", 64)
         yield patch
     torch.set_num_threads(threads)
 
@@ -105,7 +107,7 @@ def recipe(recipe_file: Path) -> Recipe:
 @pytest.fixture(scope="module")
 def jpegs(tmp_path_factory: pytest.TempPathFactory, quick: pytest.MonkeyPatch) -> Path:
     folder = tmp_path_factory.mktemp("bench") / "jpegs"
-    reference_loop.write_jpegs(folder, 0)
+    write_jpegs(folder, 0)
     return folder
 
 
@@ -120,7 +122,7 @@ def faces64(jpegs: Path) -> PackedFaces:
 
 
 def test_every_jpeg_is_an_aligned_picture_of_its_own(jpegs: Path, faces: PackedFaces) -> None:
-    assert len(faces) == len(list(jpegs.glob("*.jpg"))) == 8 * len(reference_loop.CUTS)
+    assert len(faces) == len(list(jpegs.glob("*.jpg"))) == 8 * len(CUTS)
     assert faces.info.counts.rejected == 0
 
 
@@ -207,7 +209,7 @@ def test_a_critics_penalty_in_closed_form(settings: str, slope: float) -> None:
 def test_plain_networks_are_torchs_own_layers_and_compute_the_same(name: str, recipe: Recipe) -> None:
     wide = load_recipe("dcgan", ["data.size=32", "generator.width=256", "discriminator.width=64"])
     chosen = {"tiny": recipe, "wide": wide}.get(name) or small(name)
-    state, size = bench.fresh_state(chosen, CPU), chosen.data.size
+    state, size = measure.fresh_state(chosen, CPU), chosen.data.size
     for player in state.optimizers:
         network = state.networks[player]
         kinds_before = Counter(type(module) for module in network.modules())
@@ -241,10 +243,10 @@ def test_both_loops_compute_the_same_losses_in_fp32(
     name: str, faces: PackedFaces, faces64: PackedFaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layers, "GEMM_MIN_CHANNELS", 1)  # ours by matrix products, as at full width
-    monkeypatch.setattr(bench, "CHECKED_STEPS", 2)
+    monkeypatch.setattr(measure, "CHECKED_STEPS", 2)
     chosen = small(name)
-    losses = bench.compare_losses(chosen, CPU, faces if chosen.data.size == 32 else faces64)
-    assert max(bench.loss_differences(losses["reference"], losses["ours"])) < 1e-5
+    losses = measure.compare_losses(chosen, CPU, faces if chosen.data.size == 32 else faces64)
+    assert max(measure.loss_differences(losses["reference"], losses["ours"])) < 1e-5
     # The steps did something, or equal losses would say nothing.
     for loss in losses["reference"][-1]:
         first, second = (step[loss] for step in losses["reference"][:2])
@@ -261,32 +263,32 @@ def test_both_loops_compute_the_same_losses_in_fp32(
 )
 def test_every_part_of_the_loss_is_compared(overrides: Sequence[str], expected: set[str], faces: PackedFaces) -> None:
     chosen = load_recipe("dcgan", [*NARROW, "schedule.batch=2", "discriminator.norm=none", *overrides])
-    for steps in bench.compare_losses(chosen, CPU, faces).values():
+    for steps in measure.compare_losses(chosen, CPU, faces).values():
         assert all(step.keys() == {"loss/discriminator", "loss/generator"} | expected for step in steps)
 
 
 def test_ratios_of_given_samples() -> None:
-    reference = bench.Speed(images=64, repetitions=1, seconds=[4.0, 6.0, 20.0])
-    ours = bench.Speed(images=64, repetitions=1, seconds=[2.0, 1.0, 4.0])
-    ratio = bench.Ratio.of(reference, ours)
+    reference = Speed(images=64, repetitions=1, seconds=[4.0, 6.0, 20.0])
+    ours = Speed(images=64, repetitions=1, seconds=[2.0, 1.0, 4.0])
+    ratio = Ratio.of(reference, ours)
     assert (reference.median_seconds, reference.least_seconds) == (6.0, 4.0)
     assert ours.images_per_second == 32.0
     assert ratio.of_medians == 3.0
     assert ratio.median_of_pairs == 5.0  # of 2, 6 and 5
-    twice = bench.Speed(images=128, repetitions=1, seconds=ours.seconds)
-    assert bench.Ratio.of(reference, twice).of_medians == 6.0  # per picture, not per time
+    twice = Speed(images=128, repetitions=1, seconds=ours.seconds)
+    assert Ratio.of(reference, twice).of_medians == 6.0  # per picture, not per time
 
 
 def test_loss_differences_are_the_largest_by_step() -> None:
     reference = [{"D": 0.5, "G": 5.0}, {"D": 2.0, "G": -5.0}]
     ours = [{"D": 0.25, "G": 5.0}, {"D": 1.5, "G": -4.0}]
-    assert bench.loss_differences(reference, ours) == [0.25, 0.25]  # the last of 2, and so a quarter of it
+    assert measure.loss_differences(reference, ours) == [0.25, 0.25]  # the last of 2, and so a quarter of it
 
 
 def test_interleaving_takes_turns_after_the_warm_up() -> None:
     calls: list[tuple[str, int]] = []
     works = {name: lambda times, name=name: calls.append((name, times)) for name in "ab"}
-    speeds = bench.interleave(works, 64, rounds=3, advance=lambda _: None)
+    speeds = measure.interleave(works, 64, rounds=3, advance=lambda _: None)
     assert calls[-6:] == [("a", 1), ("b", 1)] * 3
     assert [len(speeds[name].seconds) for name in "ab"] == [3, 3]
 
@@ -305,9 +307,9 @@ def test_every_block_of_the_reference_pays_for_the_pictures_it_uses(
 ) -> None:
     recipe = load_recipe(recipe_file, [f"objective.discriminator_steps={critic_steps}"])
     pictures = SlowJpegs(jpegs, recipe.data)
-    run = reference_loop.reference_training(bench.reference_loop(recipe, CPU), pictures, CPU)
+    run = plain_loop.reference_training(measure.reference_loop(recipe, CPU), pictures, CPU)
     ahead = pictures.decoded.value
-    assert ahead == reference_loop.WORKERS * reference_loop.PREFETCH * recipe.schedule.batch
+    assert ahead == plain_loop.WORKERS * plain_loop.PREFETCH * recipe.schedule.batch
     run(3)
     assert pictures.decoded.value - ahead == 3 * critic_steps * recipe.schedule.batch
 
@@ -315,9 +317,9 @@ def test_every_block_of_the_reference_pays_for_the_pictures_it_uses(
 def test_a_round_ends_with_the_generators_step(faces: PackedFaces, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or blocks of a WGAN would hold now more, now fewer of them."""
     recipe, states = small("wgan-gp"), []
-    fresh_state = bench.fresh_state
-    monkeypatch.setattr(bench, "fresh_state", lambda *settings: states.append(fresh_state(*settings)) or states[0])
-    run = bench.our_training(recipe, Engine(CPU, "fp32"), faces)
+    fresh_state = measure.fresh_state
+    monkeypatch.setattr(measure, "fresh_state", lambda *settings: states.append(fresh_state(*settings)) or states[0])
+    run = measure.our_training(recipe, Engine(CPU, "fp32"), faces)
     for rounds in (1, 2):
         run(1)
         assert states[0].images == rounds * 5 * recipe.schedule.batch
@@ -331,10 +333,10 @@ def test_profile_tells_products_from_casts_and_the_rest() -> None:
         for _ in range(times):
             (a_MM @ a_MM).sin_()
 
-    profile = bench.profile(work, CPU)
+    profile = measure.profile(work, CPU)
     assert 0 < profile.products < 1
     assert "aten::sin_" in profile.other
-    assert not profile.other.keys() & bench.PRODUCTS
+    assert not profile.other.keys() & measure.PRODUCTS
     assert profile.products + sum(profile.other.values()) == pytest.approx(1)
 
     layer = layers.Conv2d(128, 128, 4, 2, 1)
@@ -346,8 +348,8 @@ def test_profile_tells_products_from_casts_and_the_rest() -> None:
                 y_BCHW = layer(x_BCHW)
             y_BCHW.float().sum().backward()
 
-    profile = bench.profile(convolve, CPU)
-    assert bench.CAST_LABEL in profile.other
+    profile = measure.profile(convolve, CPU)
+    assert measure.CAST_LABEL in profile.other
     # The copies that gathering and scattering of windows make are counted with the products that need them.
     assert profile.other.get("aten::add_", 0) < 0.2 * profile.products
 
@@ -355,12 +357,12 @@ def test_profile_tells_products_from_casts_and_the_rest() -> None:
 def test_bench_writes_every_sample_and_what_it_was_measured_on(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_a_process_of_its_own = bench._in_a_process_of_its_own
+    in_a_new_process = measure.peak_memory
 
-    def one_process_is_enough(loop: str, *arguments: Any) -> bench.Memory:
-        return (in_a_process_of_its_own if loop == "ours" else bench._memory)(loop, *arguments)
+    def one_process_is_enough(loop: str, *arguments: Any) -> Memory:
+        return (in_a_new_process if loop == "ours" else measure.peak_memory_here)(loop, *arguments)
 
-    monkeypatch.setattr(bench, "_in_a_process_of_its_own", one_process_is_enough)
+    monkeypatch.setattr(command, "peak_memory", one_process_is_enough)
     out = tmp_path / "bench.json"
     changes = ["--set", "conditioning.method=classifier", "--set", "objective.discriminator_steps=2"]
     ran = CliRunner().invoke(
@@ -381,7 +383,7 @@ def test_bench_writes_every_sample_and_what_it_was_measured_on(
         assert 0 < result["profile"][loop]["products"] < 1
     slow, fast = (result["training"][loop]["median_seconds"] for loop in ("reference", "ours"))
     assert result["training_ratio"]["of_medians"] == pytest.approx(slow / fast)
-    assert len(result["loss_differences"]) == bench.CHECKED_STEPS
+    assert len(result["loss_differences"]) == measure.CHECKED_STEPS
     assert max(result["loss_differences"]) < 1e-4
     assert {"reference", "Model.batches", "generator, batch 256"} <= result["drawing"].keys()
     assert result["drawing_ratio"].keys() == result["drawing"].keys() - {"reference"}
@@ -393,9 +395,9 @@ def test_bench_writes_every_sample_and_what_it_was_measured_on(
 
 def test_mistakes_are_named_before_anything_is_measured(tmp_path: Path, recipe_file: Path) -> None:
     with pytest.raises(UserError, match="--steps is 0"):
-        bench.bench("dcgan", 0)
+        bench("dcgan", 0)
     with pytest.raises(UserError, match="there is no folder"):
-        bench.bench("dcgan", 1, tmp_path / "nowhere" / "out.json")
+        bench("dcgan", 1, tmp_path / "nowhere" / "out.json")
     for overrides, message in (
         (["objective.name=minimax"], r"objective\.name = 'minimax'.*only non-saturating, wasserstein, elbo"),
         (["optimizer.generator.name=sgd"], r"optimizer\.generator\.name = 'sgd'"),
@@ -406,6 +408,6 @@ def test_mistakes_are_named_before_anything_is_measured(tmp_path: Path, recipe_f
         (["optimizer.discriminator.equalised=true"], r"optimizer\.discriminator\.equalised = True"),
     ):
         with pytest.raises(UserError, match=message):
-            bench.bench(str(recipe_file), 1, overrides=overrides)
+            bench(str(recipe_file), 1, overrides=overrides)
     with pytest.raises(UserError, match=r"data\.kind = 'curves'"):
-        bench.bench("painter", 1)
+        bench("painter", 1)

@@ -1,0 +1,120 @@
+"""`limner bench`: everything that is measured of a recipe, printed and written."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
+
+import torch
+
+from limner import __version__
+from limner.arguments import checked
+from limner.bench.jpegs import write_jpegs
+from limner.bench.measure import (
+    SEED,
+    WARM_UP,
+    compare_losses,
+    drawing_speeds,
+    fresh_state,
+    interleave,
+    load_average,
+    loss_differences,
+    peak_memory,
+    profile,
+    training_works,
+)
+from limner.bench.plain_loop import check_reference_fits, steps_per_round
+from limner.bench.records import LOOPS, Bench, Ratio
+from limner.bench.show import print_result
+from limner.data.packed import PackedFaces
+from limner.data.prepare import prepare
+from limner.errors import UserError
+from limner.files import write_file
+from limner.progress import progress_bar
+from limner.recipe import Recipe, load_recipe
+from limner.training.engine import Engine, machine_facts, start_engine
+
+
+@checked
+def bench(recipe: str = "dcgan", steps: int = 8, out: Path | None = None, overrides: Sequence[str] = ()) -> Bench:
+    """Measure training and drawing of `recipe` and print tables; `steps` samples of each loop, taken in turn.
+
+    `overrides` change the recipe, `key=value` each. With `out`, every sample is also written there as JSON. Raises
+    UserError for a recipe that is none or that the reference cannot follow, for `steps` below 1, and where `out` cannot
+    be written.
+    """
+    if steps < 1:
+        raise UserError(f"--steps is {steps}; it must be at least 1.")
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out {out} cannot be written: there is no folder {out.parent}.")
+    chosen = load_recipe(recipe, overrides)
+    check_reference_fits(chosen)
+    engine = start_engine("auto", chosen.engine.precision, chosen.engine.graphs)
+
+    rounds = 2 * (steps + WARM_UP) + 4
+    with TemporaryDirectory(prefix="limner-bench-") as folder, progress_bar("Measuring", rounds, "rounds") as advance:
+        jpegs = Path(folder) / "jpegs"
+        write_jpegs(jpegs, SEED)
+        faces = prepare(
+            jpegs, Path(folder) / "packed", size=chosen.data.size, crop=chosen.data.crop, seed=SEED, quiet=True
+        )
+        advance(1)
+        result = _measure(chosen, list(overrides), engine, jpegs, faces, steps, advance)
+    if out is not None:
+        write_file(out, (result.model_dump_json(indent=1) + "\n").encode())
+    print_result(result)
+    return result
+
+
+def _measure(
+    recipe: Recipe,
+    settings: list[str],
+    engine: Engine,
+    jpegs: Path,
+    faces: PackedFaces,
+    steps: int,
+    advance: Callable[[int], None],
+) -> Bench:
+    load_before = load_average()
+    losses = compare_losses(recipe, engine.device, faces)
+    memory = {}
+    for loop in LOOPS:
+        memory[loop] = peak_memory(loop, recipe, engine, jpegs, faces.path)
+        advance(1)
+
+    works = training_works(recipe, engine, jpegs, faces)
+    training = interleave(works, recipe.schedule.batch * steps_per_round(recipe), steps, advance)
+    profiles = {loop: profile(work, engine.device) for loop, work in works.items()}
+    advance(1)
+    works.clear()  # and with them the DataLoader's workers
+
+    state = fresh_state(recipe, engine.device)
+    drawing = drawing_speeds(recipe, engine, state.mean_generator, steps, advance)
+
+    return Bench(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        limner_version=__version__,
+        torch_version=torch.__version__,
+        machine=machine_facts(engine.device),
+        load_average={"before": load_before, "after": load_average()},
+        recipe=recipe.name,
+        settings=settings,
+        batch=recipe.schedule.batch,
+        steps_per_round=steps_per_round(recipe),
+        precision=engine.precision,
+        parameters={
+            name: sum(weight.numel() for weight in state.networks[name].parameters()) for name in state.optimizers
+        },
+        jpeg_bytes=round(mean(file.stat().st_size for file in jpegs.glob("*.jpg"))),
+        training=training,
+        training_ratio=Ratio.of(training["reference"], training["ours"]),
+        memory=memory,
+        profile=profiles,
+        losses=losses,
+        loss_differences=loss_differences(losses["reference"], losses["ours"]),
+        drawing=drawing,
+        drawing_ratio={
+            name: Ratio.of(drawing["reference"], speed) for name, speed in drawing.items() if name != "reference"
+        },
+    )
