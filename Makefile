@@ -15,6 +15,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # pip and not another installer, and torch first: constraints.txt pins the build that fits a machine without a GPU.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from distortions import noisy
 
+from limner.core.device import machine_facts
+from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
-from limner.evaluation.evaluate import set_up
-from limner.evaluation.fakes import mirrored, shrink
+from limner.evaluation.generate import mirrored, shrink
 from limner.evaluation.memorisation import memorisation
-from limner.randomness import stream
-from limner.training.engine import machine_facts
+from limner.evaluation.setup import set_up
 
 COPIES = 1000
 NOISE = (4, 16)  # standard deviation, of 255

@@ -17,8 +17,8 @@ import scipy
 import torch
 from numpy.typing import NDArray
 
+from limner.core.device import machine_facts
 from limner.evaluation.distances import Moments, frechet_distance
-from limner.training.engine import machine_facts
 
 SPREAD = 1e-3  # of the standard deviations of features, the least to the largest
 

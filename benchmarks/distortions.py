@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from limner.core.console import progress_bar
+from limner.core.device import machine_facts
+from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
 from limner.evaluation.distances import frechet_distance
-from limner.evaluation.extractors import Extractor, load_extractor
-from limner.evaluation.measures import metric_name, moments
-from limner.progress import progress_bar
-from limner.randomness import stream
-from limner.training.engine import machine_facts
+from limner.evaluation.extractors import load_extractor
+from limner.evaluation.metrics import metric_name, moments
+from limner.features.extractor import Extractor
 
 NOISE = (4, 8, 16, 32)  # standard deviation, of 255
 BLUR = (0.5, 1.0, 2.0)  # standard deviation in pixels

@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from page import DOCS, put_rows
 from PIL import Image, ImageDraw, ImageFont
 
+from limner.core.files import new_folder, write_file
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import evaluate
 from limner.evaluation.results import Result, read_metrics
-from limner.files import new_folder, write_file
-from limner.latent.noise import face_latents
-from limner.model import CARD, Model, save_model
-from limner.pictures import generated_png
-from limner.report import face_grid
-from limner.run import Run
-from limner.sampling import sample
-from limner.shipped import FOLDER
-from limner.training.judgement import PROTOCOL
+from limner.images.grid import face_grid
+from limner.images.png import generated_png
+from limner.latent.latents import face_latents
+from limner.model.model import CARD, Model, save_model
+from limner.model.sample import sample
+from limner.model.shipped import FOLDER
+from limner.runs.run import Run
+from limner.training.validation import PROTOCOL
 
 WORTH = Path(__file__).parent / "results" / "filter_worth.json"
 NAME = "faces"

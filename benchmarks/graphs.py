@@ -16,11 +16,12 @@ import torch
 from modern import both
 from page import DOCS, put_rows
 
+from limner.core.device import machine_facts
+from limner.core.distributed import start_engine
 from limner.data.packed import PackedFaces
-from limner.recipe import load_recipe
-from limner.training.engine import machine_facts, start_engine
+from limner.recipes.load import load_recipe
 from limner.training.loop import train_step
-from limner.training.medium import open_medium
+from limner.training.modality import open_medium
 from limner.training.state import State
 
 RESULTS = Path(__file__).parent / "results" / "graphs.json"

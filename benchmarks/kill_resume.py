@@ -22,7 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from limner.report import read_log
+from limner.runs.run import read_log
 
 CLOCKED = ("seconds", "images_per_second")
 

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from limner import __version__
+from limner.core.device import machine_facts
+from limner.core.randomness import stream
+from limner.core.version import __version__
 from limner.latent.attribute_chain import AttributeChain
 from limner.latent.labels import FEW
-from limner.randomness import stream
-from limner.training.engine import machine_facts
 from limner.training.recorder import KNOWN_VECTORS
 
 RESULTS = Path(__file__).parent / "results" / "label_models.json"

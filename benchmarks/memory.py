@@ -13,12 +13,11 @@ from tempfile import TemporaryDirectory
 import torch
 
 from limner.bench.measure import resident_mib
+from limner.core.device import machine_facts
 from limner.data.packed import PackedFaces
-from limner.data.prepare import prepare
-from limner.recipe import load_recipe
-from limner.report import read_log
-from limner.run import LOG
-from limner.training.engine import machine_facts
+from limner.preparation.prepare import prepare
+from limner.recipes.load import load_recipe
+from limner.runs.run import LOG, read_log
 from limner.training.session import train
 
 LOOKS = (0.05, 0.25, 0.5, 0.75, 1.0)

@@ -17,7 +17,7 @@ from page import DOCS, put_rows
 
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import evaluate
-from limner.run import Run
+from limner.runs.run import Run
 from limner.training.session import train
 
 RESULTS = Path(__file__).parent / "results" / "modern.json"

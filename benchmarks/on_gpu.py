@@ -184,7 +184,7 @@ def faces(session: Session, minutes: float) -> None:
 
 def halve(model: Path, out: Path) -> None:
     """The model in fp16, as it would be shipped."""
-    from limner.model import Model, save_model
+    from limner.model.model import Model, save_model
 
     loaded = Model.load(model)
     save_model(out, loaded.generator.half(), loaded.config.model_dump(exclude={"weights_sha256"}), loaded.known_MA)
@@ -289,7 +289,7 @@ def write_docs(home: Path) -> None:
     from page import DOCS, put_rows
     from PIL import Image
 
-    from limner.pictures import generated_png
+    from limner.images.png import generated_png
 
     results = json.loads((home / "results.json").read_text(encoding="utf-8"))
     rows = {name.removeprefix("recipe-"): one for name, one in results.items() if name.startswith("recipe-")}

@@ -25,11 +25,13 @@ from limner.bench.measure import (
 )
 from limner.bench.plain_loop import steps_per_round
 from limner.bench.records import LOOPS, Ratio
-from limner.data.prepare import prepare
-from limner.progress import progress_bar
-from limner.recipe import Recipe, load_recipe
+from limner.core.console import progress_bar
+from limner.core.device import machine_facts
+from limner.core.distributed import start_engine
+from limner.preparation.prepare import prepare
 from limner.recipes import recipe_names
-from limner.training.engine import machine_facts, start_engine
+from limner.recipes.load import load_recipe
+from limner.recipes.schema import Recipe
 
 RESULTS = Path(__file__).parent / "results"
 # A narrower dcgan32, curves, and what the plain loop does not know.

@@ -19,11 +19,11 @@ from PIL import Image
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import evaluate
 from limner.evaluation.results import Result, read_metrics
-from limner.pictures import generated_png
-from limner.recipe import load_recipe
+from limner.images.grid import face_grid
+from limner.images.png import generated_png
 from limner.recipes import recipe_names, recipe_text
-from limner.report import face_grid
-from limner.run import Run
+from limner.recipes.load import load_recipe
+from limner.runs.run import Run
 from limner.training.health import verdict
 from limner.training.session import train
 

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from limner.evaluation.evaluate import evaluate
-from limner.model import Model
-from limner.run import Run
+from limner.model.model import Model
+from limner.runs.run import Run
 from limner.training import loop
 from limner.training.ema import RAMP, settle_spectral_norms, update_ema
 from limner.training.session import train

@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from limner.core.pixels import from_pixels
 from limner.data.packed import PackedFaces
-from limner.latent.noise import training_latents
-from limner.model import Model, save_model
+from limner.latent.latents import training_latents
+from limner.model.model import Model, save_model
 from limner.networks.modern import through
-from limner.pixels import from_pixels
 
 REACH = 2  # pixels on each side
 SIDE = 2 * REACH + 1

@@ -45,7 +45,7 @@ def browser() -> Iterator["Browser"]:
 @pytest.fixture(scope="session")
 def faces32(tmp_path_factory: pytest.TempPathFactory) -> "PackedFaces":
     """213 drawn faces of 32 x 32: 173 for training, 20 `val`, 20 `test`."""
-    from limner.data.prepare import prepare
+    from limner.preparation.prepare import prepare
 
     folder = tmp_path_factory.mktemp("data") / "faces32"
     return prepare("synthetic:213", folder, size=32, heldout=40, workers=1, quiet=True)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import limner
-from limner import bench, demo, sampling
-from limner.arguments import checked
-from limner.errors import UserError
-from limner.evaluation.judge import train_judge
-from limner.model import Model
+from limner import bench, demo
+from limner.core.arguments import checked
+from limner.core.errors import UserError
+from limner.judge.train import train_judge
+from limner.model import sample as sampling
+from limner.model.model import Model
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(limner, name) for name in limner.__all__},

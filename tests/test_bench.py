@@ -19,14 +19,15 @@ from limner.bench.jpegs import CUTS, Jpegs, write_jpegs
 from limner.bench.plain_loop import ReferenceLoop, plain
 from limner.bench.records import Memory, Ratio, Speed
 from limner.cli import app
+from limner.core.distributed import Engine
+from limner.core.errors import UserError
+from limner.core.pixels import from_pixels
 from limner.data.packed import PackedFaces
-from limner.data.prepare import prepare
-from limner.errors import UserError
 from limner.networks import layers
-from limner.pixels import from_pixels
-from limner.recipe import DataView, Recipe, load_recipe
+from limner.preparation.prepare import prepare
 from limner.recipes import recipe_names
-from limner.training.engine import Engine
+from limner.recipes.load import load_recipe
+from limner.recipes.schema import DataView, Recipe
 
 CPU = torch.device("cpu")
 RECIPE = """

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from limner import cli
 from limner.cli import app, main
-from limner.errors import UserError
-from limner.run import Run
+from limner.core.errors import UserError
+from limner.runs.run import Run
 
 if TYPE_CHECKING:
     from limner.data.packed import PackedFaces
@@ -151,7 +151,7 @@ def test_interruption_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("limner.sampling.sample", interrupted)
+    monkeypatch.setattr("limner.model.sample.sample", interrupted)
     assert run(monkeypatch, "sample", "model") == 130
     assert "Traceback" not in capsys.readouterr().err
 
@@ -160,7 +160,7 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("limner.sampling.sample", broken)
+    monkeypatch.setattr("limner.model.sample.sample", broken)
     monkeypatch.setattr(sys, "argv", ["limner", "sample", "model"])
     with pytest.raises(ZeroDivisionError):
         main()
@@ -174,7 +174,7 @@ def test_compare_hands_on_what_it_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_
         asked.update(options, models=models, data=data)
         return out
 
-    monkeypatch.setattr("limner.evaluation.compare.compare", compare)
+    monkeypatch.setattr("limner.reports.compare.compare", compare)
     options = ["--samples", "64", "--seeds", "4", "--extractor", "lite0", "--no-nearest", "--protocol", "training"]
     assert run(monkeypatch, "compare", "a", "b", "--data", "d", "--out", str(tmp_path / "c.html"), *options) == 0
     assert (asked["models"], asked["data"]) == (["a", "b"], Path("d"))

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from limner import demo as module
+from limner.core.errors import UserError
 from limner.demo import demo
-from limner.errors import UserError
 
 
 def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,16 +19,16 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from limner.cli import main
+from limner.core.errors import Interrupted, UserError
 from limner.data.curves import Curves
 from limner.data.packed import PackedFaces
-from limner.errors import Interrupted, UserError
-from limner.model import Model, ModelConfig, load
-from limner.painting import text_plot
-from limner.pictures import SYNTHETIC, read_settings
-from limner.recipe import load_recipe
-from limner.run import Run
+from limner.images.curve_plots import text_plot
+from limner.images.png import SYNTHETIC, read_settings
+from limner.model.model import Model, ModelConfig, load
+from limner.recipes.load import load_recipe
+from limner.runs.run import Run
 from limner.training import loop, terminal
-from limner.training.medium import CurveMedium
+from limner.training.modality import CurveMedium
 from limner.training.session import resume, train
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from limner.latent.noise import face_latents, training_latents
-from limner.randomness import stream, torch_seed
+from limner.core.randomness import stream, torch_seed
+from limner.latent.latents import face_latents, training_latents
 
 COUNT, SIZE = 4000, 100
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from limner.errors import UserError
-from limner.recipe import Adam, Sgd, load_recipe
+from limner.core.errors import UserError
 from limner.recipes import recipe_headers, recipe_names, recipe_text
+from limner.recipes.load import load_recipe
+from limner.recipes.schema import Adam, Sgd
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limner.errors import UserError
-from limner.report import face_grid, read_log, write_report
+from limner.core.errors import UserError
+from limner.images.grid import face_grid
+from limner.reports.run_report import write_report
+from limner.runs.run import read_log
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 REAL_COLOUR = (250, 10, 200)  # a colour that no sample grid of the tests has

@@ -16,15 +16,15 @@ from safetensors.torch import save_file
 
 import limner
 from limner import cli
-from limner.errors import UserError
-from limner.files import sha256
-from limner.latent.noise import face_latents
-from limner.model import CONFIG, WEIGHTS, Model, load, save_model
+from limner.core.errors import UserError
+from limner.core.files import sha256
+from limner.core.pixels import to_pixels
+from limner.images.png import generated_png, read_settings
+from limner.latent.latents import face_latents
+from limner.model.model import CONFIG, WEIGHTS, Model, load, save_model
+from limner.model.sample import recreate, sample
 from limner.networks import build_generator
-from limner.pictures import generated_png, read_settings
-from limner.pixels import to_pixels
-from limner.recipe import load_recipe
-from limner.sampling import recreate, sample
+from limner.recipes.load import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,14 +10,14 @@ import pytest
 from safetensors import safe_open
 
 import limner
+from limner.core.errors import UserError
+from limner.core.files import sha256
 from limner.data.attributes import CELEBA_ATTRIBUTES
-from limner.data.prepare import prepare
-from limner.errors import UserError
-from limner.evaluation.judge import load_judge
-from limner.files import sha256
-from limner.model import WEIGHTS, find_model
-from limner.sampling import recreate, sample
-from limner.shipped import FOLDER, shipped_models
+from limner.judge.judge import load_judge
+from limner.model.model import WEIGHTS, find_model
+from limner.model.sample import recreate, sample
+from limner.model.shipped import FOLDER, shipped_models
+from limner.preparation.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 FACES = FOLDER / "faces"

@@ -14,29 +14,29 @@ from typing import TYPE_CHECKING, Any
 __all__ = ["compare", "evaluate", "load", "prepare", "resume", "train"]
 
 if TYPE_CHECKING:
-    from limner.data.prepare import prepare
-    from limner.evaluation.compare import compare
     from limner.evaluation.evaluate import evaluate
-    from limner.model import load
+    from limner.model.model import load
+    from limner.preparation.prepare import prepare
+    from limner.reports.compare import compare
     from limner.training.session import resume, train
 
     __version__: str
 
 _HOME = {
-    "prepare": "limner.data.prepare",
+    "prepare": "limner.preparation.prepare",
     "train": "limner.training.session",
     "resume": "limner.training.session",
-    "load": "limner.model",
+    "load": "limner.model.model",
     "evaluate": "limner.evaluation.evaluate",
-    "compare": "limner.evaluation.compare",
+    "compare": "limner.reports.compare",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from limner.core.version import __version__
 
-        return version("limner")
+        return __version__
     if name not in _HOME:
         raise AttributeError(f"module 'limner' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

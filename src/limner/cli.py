@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from limner.errors import Interrupted, UserError
+from limner.core.errors import Interrupted, UserError
 
 app = typer.Typer(
     name="limner",
@@ -36,7 +36,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the t
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from limner import __version__
+        from limner.core.version import __version__
 
         console.print(f"limner {__version__}", highlight=False)
         raise typer.Exit
@@ -79,7 +79,7 @@ def recipes(
     elif name in recipe_names():
         console.print(recipe_text(name), end="", highlight=False, markup=False)
     else:
-        from limner.recipe import load_recipe
+        from limner.recipes.load import load_recipe
 
         console.print(load_recipe(name).to_toml(), end="", highlight=False, markup=False)
 
@@ -118,7 +118,7 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Crop, shrink and pack pictures once, so that training never decodes one again."""
-    from limner.data.prepare import prepare as run_prepare
+    from limner.preparation.prepare import prepare as run_prepare
 
     faces = run_prepare(
         source,
@@ -218,7 +218,7 @@ def sample(
     quiet: Quiet = False,
 ) -> None:
     """Draw new faces. Every picture says that it is synthetic, and how it was made."""
-    from limner import sampling
+    from limner.model import sample as sampling
 
     with _notes(quiet):
         if recreate is not None:
@@ -311,7 +311,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Put models side by side on one page: faces from the same seeds, numbers with spreads and floors, a verdict."""
-    from limner.evaluation.compare import compare as run_compare
+    from limner.reports.compare import compare as run_compare
 
     page = run_compare(
         models,
@@ -343,7 +343,7 @@ def judge_train(
     quiet: Quiet = False,
 ) -> None:
     """Train a judge of attributes on the training pictures, and measure it on the held-out ones."""
-    from limner.evaluation.judge import train_judge
+    from limner.judge.train import train_judge
 
     judge = train_judge(data, out, seed=seed, force=force, quiet=quiet)
     accuracies = [value for value in judge.balanced_accuracy.values() if value is not None]

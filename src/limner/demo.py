@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from limner.arguments import checked
-from limner.errors import UserError
-from limner.progress import console
+from limner.core.arguments import checked
+from limner.core.console import console
+from limner.core.errors import UserError
 
 # Enough faces to be varied, few enough to be drawn in seconds; a small network that gets somewhere in two minutes.
 FACES = 4096
@@ -29,7 +29,7 @@ def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
 
-    from limner.data.prepare import prepare
+    from limner.preparation.prepare import prepare
 
     _say(f"1. Drawing {FACES:,} faces of {SIZE} x {SIZE} with their attributes")
     packed = prepare(f"synthetic:{FACES}", data, size=SIZE, force=force)
@@ -39,7 +39,7 @@ def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
     _say(f"\n2. Training recipe {RECIPE} on them for {minutes:g} minutes (Ctrl-C saves and stops)")
     train(RECIPE, packed, run, minutes=minutes, force=force)
 
-    from limner.sampling import sample
+    from limner.model.sample import sample
 
     _say("\n3. Drawing new faces")
     sample(run, faces, count=64, force=force)

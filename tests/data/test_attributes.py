@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from limner.core.errors import UserError
 from limner.data.attributes import CELEBA_ATTRIBUTES, match_attribute
-from limner.errors import UserError
 
 
 def test_names_are_celeba_s_in_its_order(real_celeba: Path) -> None:

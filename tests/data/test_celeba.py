@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from broken import CELEBA_LABELS, celeba, zip_of
 
-from limner.data.celeba import open_celeba
-from limner.data.folder import Source
-from limner.data.prepare import prepare
+from limner.preparation.prepare import prepare
+from limner.preparation.sources.celeba import open_celeba
+from limner.preparation.sources.folder import Source
 
 KAGGLE = {
     "list_attr_celeba.csv": "image_id,Male,Smiling\n000001.jpg,1,-1\n000002.jpg,-1,-1\n000003.jpg,-1,1\n",

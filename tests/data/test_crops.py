@@ -8,8 +8,8 @@ import pytest
 from broken import encoded, pixels
 from PIL import Image
 
-from limner.data.crops import CROPS, Rejected, decode, find_crop
-from limner.errors import UserError
+from limner.core.errors import UserError
+from limner.preparation.crops import CROPS, Rejected, decode, find_crop
 
 SIZE = 20
 SQUARE = CROPS["square"]

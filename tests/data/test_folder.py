@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from broken import encoded, zip_of
 
-from limner.data.crops import Rejected
-from limner.data.folder import FolderPictures, ZipPictures, open_folder, shown
+from limner.preparation.crops import Rejected
+from limner.preparation.sources.containers import FolderPictures, ZipPictures, shown
+from limner.preparation.sources.folder import open_folder
 
 FILES = {name: encoded("PNG", seed) for seed, name in enumerate(["b.png", "a/z.png", "a.png", "a/b/c.png", "Z.png"])}
 

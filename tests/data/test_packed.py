@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from broken import encoded
 
+from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
-from limner.data.prepare import prepare
-from limner.errors import UserError
+from limner.preparation.prepare import prepare
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ import pytest
 from broken import BYTES, CALLS, FILES, MEMBERS, SIZE, Call, celeba, encoded, zip_of
 from PIL import Image
 
-from limner.data import prepare as module
-from limner.data import workers
+from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
-from limner.data.prepare import prepare
 from limner.data.splits import SPLITS, choose_rows, official_splits
-from limner.errors import UserError
+from limner.preparation import prepare as module
+from limner.preparation import workers
+from limner.preparation.prepare import prepare
 
 
 def run(source: Any, out: Path, **options: Any) -> PackedFaces:
@@ -332,7 +332,7 @@ def test_the_real_partition_is_completed_by_whole_people(real_celeba: Path) -> N
 
 
 def test_synthetic_faces_are_the_drawn_ones(tmp_path: Path) -> None:
-    from limner.data.synthetic import draw_face
+    from limner.preparation.synthetic import draw_face
 
     faces = run("synthetic:4", tmp_path / "out", seed=9, heldout=1)
     for row in range(4):
@@ -365,7 +365,9 @@ def test_split_names_other_than_the_three_are_refused(tmp_path: Path) -> None:
 
 
 def test_preparing_loads_neither_torch_nor_pyplot() -> None:
-    code = "import sys, limner.data.prepare; print([m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])"
+    code = (
+        "import sys, limner.preparation.prepare; print([m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
@@ -373,7 +375,7 @@ def test_script_without_main_guard(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "source", 70)
     script = tmp_path / "script.py"
     script.write_text(
-        f"print('once')\nfrom limner.data.prepare import prepare\n"
+        f"print('once')\nfrom limner.preparation.prepare import prepare\n"
         f"print(len(prepare({str(source)!r}, {str(tmp_path / 'out')!r}, size=16, workers=2, quiet=True)))\n"
     )
     done = subprocess.run([sys.executable, script], text=True, capture_output=True, timeout=60, check=True)
@@ -382,7 +384,8 @@ def test_script_without_main_guard(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no POSIX signals")
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
-    code = f"from limner.data.prepare import prepare; prepare('synthetic:100000', {str(tmp_path / 'out')!r}, workers=2)"
+    call = f"prepare('synthetic:100000', {str(tmp_path / 'out')!r}, workers=2)"
+    code = f"from limner.preparation.prepare import prepare; {call}"
     running = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True)
     while not any(tmp_path.glob(".out.*.partial/images.npy")):
         assert running.poll() is None

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from limner.data.attributes import CELEBA_ATTRIBUTES
-from limner.data.synthetic import ATTRIBUTE_NAMES, FaceParameters, draw_face, labels, render, sample_parameters
+from limner.preparation.synthetic import ATTRIBUTE_NAMES, FaceParameters, draw_face, labels, render, sample_parameters
 
 SIZE = 96
 COLUMN = {name: position for position, name in enumerate(ATTRIBUTE_NAMES)}
@@ -83,7 +83,7 @@ def test_the_same_face_whatever_was_drawn_before() -> None:
 
 
 def test_the_same_face_in_another_process_with_another_number_of_threads() -> None:
-    code = "import sys, numpy as np; from limner.data.synthetic import draw_face; "
+    code = "import sys, numpy as np; from limner.preparation.synthetic import draw_face; "
     code += "sys.stdout.buffer.write(np.stack([draw_face(7, i, 64)[0] for i in range(4)]).tobytes())"
     threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     there = subprocess.run([sys.executable, "-c", code], env=os.environ | threads, capture_output=True, check=True)

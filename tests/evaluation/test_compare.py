@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limner.errors import UserError
-from limner.evaluation import compare as comparing
-from limner.evaluation.compare import compare, short_names, verdict
-from limner.evaluation.evaluate import evaluate_model, set_up
+from limner.core.errors import UserError
+from limner.evaluation.evaluate import evaluate_model
 from limner.evaluation.results import Floor, Result, append_metrics, read_metrics, table_rows
-from limner.recipe import load_recipe
-from limner.report import write_report
+from limner.evaluation.setup import set_up
+from limner.recipes.load import load_recipe
+from limner.reports import compare as comparing
+from limner.reports.compare import compare, short_names
+from limner.reports.run_report import write_report
+from limner.reports.verdict import verdict
 
 HOSTILE = "<img src=x onerror='window.hacked = 1'>"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from limner.errors import UserError
+from limner.core.errors import UserError
 from limner.evaluation import distances
 from limner.evaluation.distances import Moments, frechet_distance, kernel_distance, manifold, squared_mmd
 

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from limner.errors import UserError
+from limner.core.errors import UserError
 from limner.evaluation import evaluate as evaluating
 from limner.evaluation import reference as referring
 from limner.evaluation.distances import kernel_distance
-from limner.evaluation.evaluate import evaluate, set_up
-from limner.evaluation.fakes import mirrored, shrink
-from limner.evaluation.judge import balanced_accuracy
-from limner.evaluation.measures import enough_subsets
+from limner.evaluation.evaluate import evaluate
+from limner.evaluation.generate import mirrored, shrink
+from limner.evaluation.metrics import enough_subsets
 from limner.evaluation.results import describe, read_metrics, refuse_mixed, results_table
-from limner.model import load, save_model
+from limner.evaluation.setup import set_up
+from limner.judge.control import balanced_accuracy
+from limner.model.model import load, save_model
 from limner.networks import build_generator
-from limner.recipe import load_recipe
+from limner.recipes.load import load_recipe
 
 SAMPLES = 200
 
@@ -544,7 +545,9 @@ def test_a_reference_of_all_pictures_has_no_training_pictures_beside_it(faces, e
 
 
 def test_without_inception_s_weights_a_protocol_says_what_it_measured_with(faces, eyes, monkeypatch):
-    monkeypatch.setattr(evaluating, "load_extractor", lambda name, weights, device: eyes if name == "lite0" else 1 / 0)
+    monkeypatch.setattr(
+        "limner.evaluation.setup.load_extractor", lambda name, weights, device: eyes if name == "lite0" else 1 / 0
+    )
     eyes.name = "lite0"
     setup = set_up(faces, protocol="report004", quiet=True)
     text = " ".join(setup.warnings)

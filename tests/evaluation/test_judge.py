@@ -12,20 +12,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from limner.core.errors import UserError
 from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.data.packed import PackedFaces
-from limner.data.prepare import prepare
-from limner.errors import UserError
-from limner.evaluation import judge as module
-from limner.evaluation.judge import (
-    SHIPPED,
-    AttributeControl,
-    Judge,
-    attribute_control,
-    balanced_accuracy,
-    load_judge,
-    train_judge,
-)
+from limner.judge import judge as module
+from limner.judge import train as training
+from limner.judge.control import AttributeControl, attribute_control, balanced_accuracy
+from limner.judge.judge import SHIPPED, Judge, load_judge
+from limner.judge.train import train_judge
+from limner.preparation.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,11 +48,12 @@ def one_thread() -> None:
 def small_judges() -> Iterator[None]:
     """Judges see through `Squares` and are small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "load_extractor", lambda name, device="cpu": Squares())
-        patch.setattr(module, "UNITS", 16)
-        patch.setattr(module, "EPOCHS", 6)
-        patch.setattr(module, "BATCH", 100)
-        patch.setattr(module, "RATE", 1e-2)
+        patch.setattr(module, "Lite0", lambda device="cpu": Squares())
+        patch.setattr(training, "Lite0", lambda device="cpu": Squares())
+        patch.setattr(training, "UNITS", 16)
+        patch.setattr(training, "EPOCHS", 6)
+        patch.setattr(training, "BATCH", 100)
+        patch.setattr(training, "RATE", 1e-2)
         yield
 
 
@@ -246,16 +242,16 @@ def test_dividing_lines_are_the_best_there_are() -> None:
     chance = np.random.default_rng(0)
     y_NA = (chance.random((400, 4)) < [0.5, 0.05, 0.9, 0.0]).astype(np.uint8)
     logits_NA = (chance.normal(0, 1, (400, 4)) + 2 * y_NA + [0, 3, -5, 1]).astype(np.float32)
-    line_A = module._dividing_lines(torch.from_numpy(logits_NA), torch.from_numpy(y_NA)).numpy()
+    line_A = training._dividing_lines(torch.from_numpy(logits_NA), torch.from_numpy(y_NA)).numpy()
     reached_A = balanced_accuracy(y_NA, (logits_NA > line_A).astype(np.uint8))
     every = [balanced_accuracy(y_NA, (logits_NA > logits_NA[row]).astype(np.uint8)) for row in range(400)]
     best_A = np.max(every, axis=0)[:3]
-    assert (reached_A[:3] >= best_A - module.BY_CHANCE - 1e-9).all()
+    assert (reached_A[:3] >= best_A - training.BY_CHANCE - 1e-9).all()
     assert (reached_A[:3] <= best_A + 1e-9).all()
     assert line_A[3] == 0
 
     apart_NA = np.float32([[3], [2], [-5], [-6]])
-    line = module._dividing_lines(torch.from_numpy(apart_NA), torch.tensor([[1], [1], [0], [0]])).item()
+    line = training._dividing_lines(torch.from_numpy(apart_NA), torch.tensor([[1], [1], [0], [0]])).item()
     assert line == -1.5
 
 

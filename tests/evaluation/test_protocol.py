@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from limner.errors import UserError
+from limner.core.errors import UserError
 from limner.evaluation.protocol import PROTOCOLS, check_seeds, departures, load_protocol
 
 AS_REPORT004 = {"crop": "report004", "size": 64, "real": 20_000, "fake": 20_000, "extractor": "inception"}

@@ -113,7 +113,7 @@ def test_results_are_written_before_they_are_printed(
     monkeypatch.setattr(sys, "argv", ["limner", "evaluate", "faces", "--data", "data", "--out", str(out)])
     monkeypatch.setattr(evaluating.Model, "load", lambda *_: fair)
     monkeypatch.setattr(evaluating.PackedFaces, "open", lambda *_, **__: faces)
-    monkeypatch.setattr(evaluating, "load_extractor", lambda *_: eyes)
+    monkeypatch.setattr("limner.evaluation.setup.load_extractor", lambda *_: eyes)
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--samples", "64"])
     monkeypatch.setattr(sys, "stdout", Broken())
     with pytest.raises(OSError, match="no terminal"):

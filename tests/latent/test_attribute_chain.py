@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from limner.core.randomness import stream
 from limner.latent import attribute_chain
 from limner.latent.attribute_chain import AttributeChain
-from limner.randomness import stream
 
 BIAS_A = np.array([0.3, -1.0, -2.0, 0.5, -0.5, 0.0])
 WEIGHT_AA = np.tril(np.random.Generator(np.random.Philox(5)).normal(0, 1.5, (6, 6)), -1)

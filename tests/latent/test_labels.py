@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from limner.core.errors import UserError
+from limner.core.randomness import stream
 from limner.data.attributes import CELEBA_ATTRIBUTES
-from limner.errors import UserError
 from limner.latent.labels import FEW, face_labels, rare_request, read_asked
-from limner.randomness import stream
 
 NAMES = ("Male", "Mustache", "Smiling")
 # Of the pictures with Male, half have a Mustache; without, none. Smiling is as frequent in both.

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from limner.errors import UserError
+from limner.core.errors import UserError
 from limner.networks import (
     DISCRIMINATORS,
     GENERATORS,
@@ -24,7 +24,7 @@ from limner.networks import (
     sngan,
 )
 from limner.networks.settings import NetworkSettings
-from limner.recipe import load_recipe
+from limner.recipes.load import load_recipe
 
 GENERATOR_SETTINGS: dict[str, NetworkSettings] = {
     "dcgan": dcgan.DcganGeneratorSettings(network="dcgan", width=64),

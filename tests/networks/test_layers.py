@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from limner.errors import UserError
+from limner.core.errors import UserError
 from limner.networks import layers
 from limner.networks.layers import MinibatchStandardDeviation, PixelNorm
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from limner.networks import build_discriminator, build_generator
-from limner.recipe import load_recipe
+from limner.recipes.load import load_recipe
 
 REPORT_000_GENERATOR = """
 ConvTranspose2d(5, 128, kernel_size=(4, 4), stride=(1, 1), padding=(2, 2))

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from limner.pixels import from_pixels, to_pixels
-from limner.recipe import Augment
+from limner.core.pixels import from_pixels, to_pixels
+from limner.recipes.schema import Augment
 from limner.training.augment import augment, cut_out, move, recolour, zoom
 
 

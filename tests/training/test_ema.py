@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from limner.data.packed import PackedFaces
-from limner.model import Model
+from limner.model.model import Model
 from limner.networks import build_generator
 from limner.networks.sngan import SnganGeneratorSettings
 from limner.training.ema import settle_spectral_norms, update_ema

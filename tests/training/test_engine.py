@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import torch
 
+from limner.core.device import machine_facts
+from limner.core.distributed import Engine, start_engine
+from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
-from limner.errors import UserError
-from limner.recipe import load_recipe
-from limner.report import read_log
+from limner.recipes.load import load_recipe
+from limner.runs.run import read_log
 from limner.training import loop, session
-from limner.training.engine import Engine, machine_facts, start_engine
 from limner.training.session import resume, train
 from limner.training.state import read_newest
 

@@ -9,11 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from limner.data.packed import PackedFaces
-from limner.evaluation import evaluate as evaluating
 from limner.evaluation.results import read_metrics
-from limner.model import load
-from limner.training.judgement import forget_after
+from limner.model.model import load
 from limner.training.session import resume, train
+from limner.training.validation import forget_after
 
 OFTEN = ("record.evaluate_images=24", "generator.init_std=0.1")
 
@@ -31,7 +30,7 @@ class Brightness:
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(evaluating, "load_extractor", lambda *_: Brightness())
+    monkeypatch.setattr("limner.evaluation.setup.load_extractor", lambda *_: Brightness())
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
 
 

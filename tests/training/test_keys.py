@@ -17,15 +17,16 @@ from PIL import Image
 from pydantic import BaseModel
 from test_recipes import faces64, shrunk  # noqa: F401
 
+from limner.core.distributed import start_engine
+from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
-from limner.data.prepare import prepare
-from limner.errors import UserError
-from limner.recipe import Recipe, load_recipe
+from limner.preparation.prepare import prepare
 from limner.recipes import recipe_names
-from limner.training.budget import Budget
-from limner.training.engine import start_engine
+from limner.recipes.load import load_recipe
+from limner.recipes.schema import Recipe
 from limner.training.loop import train_step
-from limner.training.medium import open_medium
+from limner.training.modality import open_medium
+from limner.training.schedule import Budget
 from limner.training.session import train
 from limner.training.state import State
 

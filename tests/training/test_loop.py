@@ -14,17 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from limner.core.distributed import Engine
+from limner.core.errors import Interrupted, UserError
+from limner.core.randomness import torch_seed
 from limner.data.batches import Batches
 from limner.data.packed import PackedFaces
-from limner.errors import Interrupted, UserError
-from limner.latent.noise import training_latents
+from limner.latent.latents import training_latents
 from limner.objectives.adversarial import OBJECTIVES, Objective
-from limner.randomness import torch_seed
-from limner.recipe import Recipe, load_recipe
-from limner.report import read_log
-from limner.run import Run
+from limner.recipes.load import load_recipe
+from limner.recipes.schema import Recipe
+from limner.runs.run import Run, read_log
 from limner.training import loop
-from limner.training.engine import Engine
 from limner.training.loop import train_step
 from limner.training.session import resume, train
 from limner.training.state import State, read_newest

@@ -18,14 +18,15 @@ from torch.utils._pytree import tree_map
 from typer.testing import CliRunner
 
 from limner.cli import app
+from limner.core.distributed import Engine, start_engine
 from limner.data.packed import PackedFaces
-from limner.data.prepare import prepare
-from limner.recipe import Recipe, load_recipe
+from limner.preparation.prepare import prepare
 from limner.recipes import recipe_names, recipe_text
-from limner.training.engine import Engine, start_engine
+from limner.recipes.load import load_recipe
+from limner.recipes.schema import Recipe
 from limner.training.graphs import Step
 from limner.training.loop import train_step
-from limner.training.medium import Medium, open_medium
+from limner.training.modality import Medium, open_medium
 from limner.training.state import State
 
 # `demo` is trained by `limner demo` (tests/test_demo.py); its settings are those of dcgan32.

@@ -10,12 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
-from limner.errors import UserError
-from limner.pictures import SYNTHETIC, read_settings
-from limner.report import read_log
-from limner.run import Run
-from limner.training.budget import Budget
+from limner.images.png import SYNTHETIC, read_settings
+from limner.runs.run import Run, read_log
+from limner.training.schedule import Budget
 from limner.training.session import train
 from limner.training.state import State
 

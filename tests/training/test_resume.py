@@ -17,12 +17,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from limner.cli import main
+from limner.core.errors import Interrupted, UserError
+from limner.core.files import sha256
 from limner.data.packed import PackedFaces
-from limner.errors import Interrupted, UserError
-from limner.files import sha256
-from limner.recipe import load_recipe
-from limner.report import read_log
-from limner.run import Run
+from limner.recipes.load import load_recipe
+from limner.runs.run import Run, read_log
 from limner.training import loop, recorder, state
 from limner.training.session import resume, train
 from limner.training.state import State, checkpoints, read_newest, save_checkpoint
@@ -426,7 +425,7 @@ def test_a_changed_machine_is_said_unless_quiet(quiet: bool, run: Path, capsys: 
 
 
 def test_changed_data_are_refused(run: Path, faces32: PackedFaces, tmp_path: Path) -> None:
-    from limner.data.prepare import prepare
+    from limner.preparation.prepare import prepare
 
     other = prepare("synthetic:20", tmp_path / "other", size=32, workers=1, quiet=True)
     with pytest.raises(UserError, match=r"not what .* was trained on"):

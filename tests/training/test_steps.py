@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from limner.core.distributed import Engine
+from limner.core.randomness import torch_seed
 from limner.data.batches import Batches
 from limner.data.packed import PackedFaces
-from limner.latent.noise import training_latents
-from limner.randomness import torch_seed
-from limner.recipe import Recipe, load_recipe
-from limner.training.engine import Engine
+from limner.latent.latents import training_latents
+from limner.recipes.load import load_recipe
+from limner.recipes.schema import Recipe
 from limner.training.loop import train_step
 from limner.training.state import State
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from limner.errors import Interrupted
+from limner.core.errors import Interrupted
 from limner.training import loop, session
 from limner.training.state import State
 

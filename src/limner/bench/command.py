@@ -8,8 +8,6 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from limner import __version__
-from limner.arguments import checked
 from limner.bench.jpegs import write_jpegs
 from limner.bench.measure import (
     SEED,
@@ -27,13 +25,17 @@ from limner.bench.measure import (
 from limner.bench.plain_loop import check_reference_fits, steps_per_round
 from limner.bench.records import LOOPS, Bench, Ratio
 from limner.bench.show import print_result
+from limner.core.arguments import checked
+from limner.core.console import progress_bar
+from limner.core.device import machine_facts
+from limner.core.distributed import Engine, start_engine
+from limner.core.errors import UserError
+from limner.core.files import write_file
+from limner.core.version import __version__
 from limner.data.packed import PackedFaces
-from limner.data.prepare import prepare
-from limner.errors import UserError
-from limner.files import write_file
-from limner.progress import progress_bar
-from limner.recipe import Recipe, load_recipe
-from limner.training.engine import Engine, machine_facts, start_engine
+from limner.preparation.prepare import prepare
+from limner.recipes.load import load_recipe
+from limner.recipes.schema import Recipe
 
 
 @checked

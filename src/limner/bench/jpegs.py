@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from limner.data.attributes import CELEBA_ATTRIBUTES
-from limner.data.crops import ALIGNED_SIZE, find_crop
-from limner.data.synthetic import draw_face
-from limner.recipe import DataView
+from limner.preparation.crops import ALIGNED_SIZE, find_crop
+from limner.preparation.synthetic import draw_face
+from limner.recipes.schema import DataView
 
 DRAWN_FACES = 64
 # Each drawn face is cut out at several places: files that differ, without the time to draw as many.

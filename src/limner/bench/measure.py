@@ -25,14 +25,14 @@ from torch import nn
 from limner.bench.jpegs import Jpegs
 from limner.bench.plain_loop import ReferenceLoop, plain, reference_training, steps_per_round
 from limner.bench.records import LOOPS, Memory, Profile, Speed
+from limner.core.distributed import Engine
+from limner.core.randomness import torch_seed
 from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.data.batches import Batches
 from limner.data.packed import PackedFaces
-from limner.latent.noise import training_latents
-from limner.model import Model, ModelConfig
-from limner.randomness import torch_seed
-from limner.recipe import Recipe
-from limner.training.engine import Engine
+from limner.latent.latents import training_latents
+from limner.model.model import Model, ModelConfig
+from limner.recipes.schema import Recipe
 from limner.training.loop import train_step
 from limner.training.state import State
 

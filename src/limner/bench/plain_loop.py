@@ -21,9 +21,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.data import DataLoader
 
 from limner.bench.jpegs import Jpegs
-from limner.errors import UserError
+from limner.core.errors import UserError
 from limner.networks import layers
-from limner.recipe import Adversarial, Classifier, Concatenation, Elbo, Recipe, Wasserstein
+from limner.recipes.schema import Adversarial, Classifier, Concatenation, Elbo, Recipe, Wasserstein
 
 WORKERS, PREFETCH = 2, 2
 

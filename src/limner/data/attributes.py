@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from limner.errors import UserError
+from limner.core.errors import UserError
 
 CELEBA_ATTRIBUTES: tuple[str, ...] = (
     "5_o_Clock_Shadow",

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from limner.core.pixels import from_pixels
+from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
-from limner.pixels import from_pixels
-from limner.randomness import stream
 
 
 class Batch(NamedTuple):

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from limner.core.randomness import stream
 from limner.data.batches import Batch
-from limner.randomness import stream
 
 POINTS = 15
 X_P: NDArray[np.float64] = np.linspace(-1, 1, POINTS)

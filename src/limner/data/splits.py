@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from limner.errors import UserError
+from limner.core.errors import UserError
 
 SPLITS = ("train", "val", "test")
 LARGEST_VAL = 2_000

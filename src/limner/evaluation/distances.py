@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limner.errors import UserError
-from limner.randomness import stream
+from limner.core.errors import UserError
+from limner.core.randomness import stream
 
 PORTION = 1024  # a square of distances then takes 8 MiB
 

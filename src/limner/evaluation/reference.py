@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from limner.core.console import console, progress_bar
+from limner.core.errors import UserError
+from limner.core.files import new_folder, sha256, write_file
+from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
-from limner.errors import UserError
-from limner.evaluation.cache import cache_folder
-from limner.evaluation.extractors import Extractor
-from limner.evaluation.measures import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measure, moments
+from limner.evaluation.metrics import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measure, moments
 from limner.evaluation.protocol import Protocol
 from limner.evaluation.results import Floor
-from limner.files import new_folder, sha256, write_file
-from limner.progress import console, progress_bar
-from limner.randomness import stream
+from limner.features.cache import cache_folder
+from limner.features.extractor import Extractor
 
 INFO, FEATURES, FLOORS = "reference.json", "features.npy", "floors.json"
 FORMAT = 2  # of what is kept: another one is never read

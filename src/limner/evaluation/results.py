@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.table import Table
 
-from limner.errors import UserError
-from limner.files import write_file
+from limner.core.errors import UserError
+from limner.core.files import write_file
 
 METRICS = "metrics.jsonl"
 FORMAT = "limner results"

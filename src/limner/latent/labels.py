@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.core.errors import UserError
+from limner.core.randomness import stream
 from limner.data.attributes import match_attribute, names_of
-from limner.errors import UserError
 from limner.latent.attribute_chain import AttributeChain, fitted_chain
-from limner.randomness import stream
 
 FEW = 32
 """Where fewer known vectors agree with a request, faces get theirs from a fitted model."""

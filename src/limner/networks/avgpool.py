@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from limner.errors import UserError
+from limner.core.errors import UserError
 from limner.networks.settings import NetworkSettings
 
 

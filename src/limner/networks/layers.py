@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.errors import UserError
+from limner.core.errors import UserError
 
 # Karras et al. (2018), for both of their layers.
 EPSILON = 1e-8

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limner.pixels import SHIFT_AND_SCALE
-from limner.recipe import Augment
+from limner.core.pixels import SHIFT_AND_SCALE
+from limner.recipes.schema import Augment
 
 
 def augment(x_BCHW: Tensor, settings: Augment, pixel_range: str) -> Tensor:

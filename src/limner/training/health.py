@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from limner.core.errors import UserError
+from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
-from limner.errors import UserError
-from limner.randomness import stream
 
 RECENT = 5  # log lines that must agree
 GRACE = 20_000  # images before which every generator looks sick

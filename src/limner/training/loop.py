@@ -9,12 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from limner.latent.noise import training_latents
-from limner.randomness import torch_seed
-from limner.recipe import Elbo, Recipe
+from limner.core.distributed import Engine
+from limner.core.randomness import torch_seed
+from limner.latent.latents import training_latents
+from limner.recipes.schema import Elbo, Recipe
 from limner.training.ema import update_ema
-from limner.training.engine import Engine
-from limner.training.medium import Source
+from limner.training.modality import Source
 from limner.training.state import State
 from limner.training.steps import Turn, adversarial_step, variational_step
 

@@ -11,22 +11,23 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from limner.errors import UserError
-from limner.files import sweep, write_file
+from limner.core.device import all_finite
+from limner.core.distributed import Engine
+from limner.core.errors import UserError
+from limner.core.files import sweep, write_file
+from limner.images.png import generated_png, plain_png
 from limner.latent.labels import face_labels
-from limner.latent.noise import face_latents
-from limner.model import BATCH, save_model
-from limner.pictures import generated_png, plain_png
-from limner.recipe import Recipe
-from limner.report import write_report
-from limner.run import CHECKPOINTS, EVENTS, FILM, LOG, MODEL, SAMPLES, Run
-from limner.training.budget import Budget
-from limner.training.engine import Engine, all_finite
+from limner.latent.latents import face_latents
+from limner.model.model import BATCH, save_model
+from limner.recipes.schema import Recipe
+from limner.reports.run_report import write_report
+from limner.runs.run import CHECKPOINTS, EVENTS, FILM, LOG, MODEL, SAMPLES, Run
 from limner.training.health import REMEDIES, verdict
-from limner.training.judgement import Judgement, forget_after
-from limner.training.medium import Medium, PictureMedium
+from limner.training.modality import Medium, PictureMedium
+from limner.training.schedule import Budget
 from limner.training.state import State, read_newest, restore, save_checkpoint
 from limner.training.terminal import Terminal
+from limner.training.validation import Judgement, forget_after
 
 REAL_PICTURES = 20  # as report 001 shows before it trains
 KNOWN_VECTORS = 4096  # attribute vectors that a conditional model carries

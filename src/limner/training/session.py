@@ -1,34 +1,39 @@
 """Starting a training, and going on with one: everything around the loop."""
 
-import json
-import platform
 import shlex
-import shutil
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
-from limner import __version__
-from limner.arguments import checked
+from limner.core.arguments import checked
+from limner.core.device import all_finite
+from limner.core.distributed import Engine, start_engine
+from limner.core.errors import Interrupted, UserError
+from limner.core.files import sweep, write_file
+from limner.core.randomness import sole_training
 from limner.data.packed import PackedFaces
-from limner.errors import Interrupted, UserError
-from limner.files import sweep, write_file
-from limner.randomness import sole_training
-from limner.recipe import Recipe, load_recipe
-from limner.run import CHECKPOINTS, INFO, LOG, RECIPE, SAMPLES, Run
-from limner.training.budget import Budget
-from limner.training.engine import Engine, all_finite, machine_facts, start_engine
+from limner.recipes.load import load_recipe
+from limner.recipes.schema import Recipe
+from limner.runs.run import CHECKPOINTS, LOG, RECIPE, SAMPLES, Run
 from limner.training.loop import MAX_ROLLBACKS, run_loop
-from limner.training.medium import Medium, open_medium
+from limner.training.modality import Medium, open_medium
 from limner.training.recorder import Recorder
+from limner.training.schedule import Budget
+from limner.training.setup import (
+    attribute_names,
+    check_shares,
+    make_room,
+    model_facts,
+    run_facts,
+    warn_of_changes,
+    write_info,
+)
 from limner.training.state import State, read_newest, restore
 from limner.training.terminal import Terminal
 
@@ -70,17 +75,17 @@ def train(
         raise UserError(f"--seed is {seed}; it must be at least 0.")
     budget = Budget.choose(chosen.schedule.images, medium.facts.get("train"), images, epochs, minutes)
     engine = start_engine(device, chosen.engine.precision, chosen.engine.graphs)
-    _check_shares(chosen, engine)
+    check_shares(chosen, engine)
     precision = chosen.engine.model_copy(update={"precision": engine.precision})
     chosen = chosen.model_copy(update={"engine": precision})
 
     run = Run(Path(out))
-    state = State.fresh(chosen, seed, engine.device, len(_attribute_names(chosen, medium)))
+    state = State.fresh(chosen, seed, engine.device, len(attribute_names(chosen, medium)))
     _check_start(state)
 
     def make_folder() -> None:
-        _make_room(run.path, force)
-        _write_info(run, _facts(chosen, medium, state, engine, budget, seed))  # first: --force knows a run by it
+        make_room(run.path, force)
+        write_info(run, run_facts(chosen, medium, state, engine, budget, seed))  # first: --force knows a run by it
         write_file(run.path / RECIPE, chosen.to_toml().encode())
 
     engine.once(make_folder)
@@ -141,8 +146,8 @@ def resume(
     if (images, epochs, minutes) != (None, None, None):
         budget = Budget.choose(0, medium.facts.get("train"), images, epochs, minutes)
     engine = start_engine(device, trained.engine.precision, graphs)
-    _check_shares(trained, engine)
-    state = State.fresh(trained, info["seed"], engine.device, len(_attribute_names(trained, medium)))
+    check_shares(trained, engine)
+    state = State.fresh(trained, info["seed"], engine.device, len(attribute_names(trained, medium)))
     restore(state, record, tensors)
     if budget.finished(state) and (not old.log or old.log[-1].get("event") == "stop"):
         raise UserError(f"{old.path} is finished ({state.images:,} images): say --images, more than that, to go on.")
@@ -151,9 +156,9 @@ def resume(
         for folder in (old.path, old.path / SAMPLES, old.path / CHECKPOINTS):
             sweep(folder)
         _cut_log(old.path / LOG, record["log_bytes"])
-        _write_info(old, info | {"budget": vars(budget)})
+        write_info(old, info | {"budget": vars(budget)})
         if not quiet:
-            _warn_of_changes(info, engine)
+            warn_of_changes(info, engine)
 
     engine.once(mend_folder)
     return _go_on(old, trained, medium, state, engine, budget, info["seed"], quiet, [path.name for path in broken])
@@ -191,7 +196,7 @@ def _go_on(
                 done = engine.mean(budget.share(state))
             return done
 
-        facts = _model_facts(recipe, medium)
+        facts = model_facts(recipe, medium)
         recorder = Recorder(run, recipe, state, medium, engine, seed, budget, terminal, facts)
         if broken is None:
             crop = medium.facts.get("crop", "none")
@@ -224,110 +229,16 @@ def _go_on(
     return run
 
 
-def _check_shares(recipe: Recipe, engine: Engine) -> None:
-    batch, world = recipe.schedule.batch, engine.world
-    share = batch // world
-    if batch % world:
-        raise UserError(f"schedule.batch is {batch}, which {world} processes cannot share evenly.")
-    if share < 2:
-        raise UserError(f"schedule.batch is {batch}: each of {world} processes gets {share}, and needs at least 2.")
-    group = getattr(recipe.discriminator, "stddev_group", 0)
-    if group and share % group:
-        of_each = f", {share} for each of {world} processes" if world > 1 else ""
-        raise UserError(
-            f"schedule.batch is {batch}{of_each}: it cannot be cut into groups of discriminator.stddev_group = {group}."
-        )
-
-
 def _check_start(state: State) -> None:
     for name, network in state.networks.items():
         if not all_finite(network.state_dict().values()):
             raise UserError(f"The weights of the {name} are not finite at the start: lower {name}.init_std.")
 
 
-def _attribute_names(recipe: Recipe, medium: Medium) -> tuple[str, ...]:
-    """The attributes that the generator is given."""
-    return medium.attribute_names if recipe.conditioning else ()
-
-
-def _make_room(path: Path, force: bool) -> None:
-    if path.is_dir() and not any(path.iterdir()):
-        return
-    if path.exists():
-        if not force:
-            raise UserError(
-                f"{path} exists: choose another --out, go on with --resume {path}, or replace it with --force."
-            )
-        if not (path / INFO).is_file():
-            raise UserError(f"{path} is not a run; --force replaces nothing else: choose another --out.")
-        shutil.rmtree(path)
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"The run folder {path} cannot be made: {error.strerror}.") from None
-
-
-def _facts(recipe: Recipe, medium: Medium, state: State, engine: Engine, budget: Budget, seed: int) -> dict[str, Any]:
-    return {
-        "limner": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": machine_facts(engine.device),
-        "processes": engine.world,
-        "precision": f"{engine.precision} channels-last",
-        "recipe": recipe.name,
-        "seed": seed,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["limner", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("limner", "__main__") else "",
-        "budget": vars(budget),
-        "data": medium.facts,
-        "parameters": {
-            name: sum(parameter.numel() for parameter in network.parameters())
-            for name, network in state.networks.items()
-            if name != "mean_generator"
-        },
-    }
-
-
-def _model_facts(recipe: Recipe, medium: Medium) -> dict[str, Any]:
-    of_data = {"name": "name", "pictures": "train", "crop": "crop", "content_hash": "content_hash"}
-    return {
-        "recipe": recipe.name,
-        "kind": recipe.data.kind,
-        "size": recipe.data.size,
-        "latent_size": recipe.latent.size,
-        "latent_distribution": recipe.latent.distribution,
-        "pixel_range": recipe.data.range,
-        "generator": recipe.generator.model_dump(),
-        "attribute_names": _attribute_names(recipe, medium),
-        "ema_halflife_images": recipe.ema.halflife_images,
-        "data": {key: medium.facts[name] for key, name in of_data.items() if name in medium.facts},
-        "licence": medium.facts["licence"],
-    }
-
-
-def _write_info(run: Run, info: dict[str, Any]) -> None:
-    write_file(run.path / INFO, (json.dumps(info, indent=1) + "\n").encode())
-
-
 def _cut_log(log: Path, length: int) -> None:
     """Take back the log lines that a killed run wrote after its last checkpoint: they will be written again."""
     with log.open("ab") as file:
         file.truncate(min(length, file.tell()))
-
-
-def _warn_of_changes(info: dict[str, Any], engine: Engine) -> None:
-    now = machine_facts(engine.device)
-    changed = [key for key in ("processor", "threads", "device_name") if info["machine"].get(key) != now[key]]
-    if info["torch"] != torch.__version__:
-        changed.append("torch")
-    if info["processes"] != engine.world:
-        changed.append("number of processes")
-    if changed:
-        print(
-            f"Note: {', '.join(changed)} differ from when this run began; it goes on, but not to the same last bit.",
-            file=sys.stderr,
-        )
 
 
 @contextmanager

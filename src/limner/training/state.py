@@ -2,7 +2,7 @@
 
 A checkpoint is a folder with `state.safetensors` (weights, running mean, optimisers, the sums of the unfinished log
 line) and `state.json` (how far the run is, its recipe, the hash of its data, the checksum of the tensors). Randomness
-and the place in the data follow from the number of images shown (`limner.randomness`): that number is all they need.
+and the place in the data follow from the number of images seen (`limner.core.randomness`): it is all they need.
 """
 
 import json
@@ -18,14 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from limner.errors import UserError
-from limner.files import new_folder, sha256, sweep, write_file
+from limner.core.device import all_finite
+from limner.core.errors import UserError
+from limner.core.files import new_folder, sha256, sweep, write_file
+from limner.core.randomness import torch_seed
 from limner.networks import build_discriminator, build_encoder, build_generator
 from limner.networks.layers import he_std
-from limner.randomness import torch_seed
-from limner.recipe import Adam, Concatenation, Recipe, Sgd
+from limner.recipes.schema import Adam, Concatenation, Recipe, Sgd
 from limner.training.ema import settle_spectral_norms
-from limner.training.engine import all_finite
 from limner.training.graphs import Graphs
 
 FORMAT = 1

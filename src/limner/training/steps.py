@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from limner.core.distributed import Engine
 from limner.objectives.adversarial import OBJECTIVES
 from limner.objectives.conditioning import attribute_loss, projection, with_maps
 from limner.objectives.penalties import clip_weights_, gradient_penalty, zero_centred_penalty
 from limner.objectives.variational import kl_divergence, reconstruction_error, reparameterise
-from limner.recipe import Adversarial, Classifier, Concatenation, Elbo, Projection, Recipe, Wasserstein
+from limner.recipes.schema import Adversarial, Classifier, Concatenation, Elbo, Projection, Recipe, Wasserstein
 from limner.training.augment import augment
-from limner.training.engine import Engine
 from limner.training.health import overlap
 from limner.training.state import State
 

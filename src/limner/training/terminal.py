@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from limner.progress import console
+from limner.core.console import console
 
 
 class _Live(Progress):

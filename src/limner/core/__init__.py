@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, files, randomness, the console, pixels, devices and processes."""

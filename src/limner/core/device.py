@@ -1,0 +1,65 @@
+"""What there is to compute with: the device, the precision that it gains by, and facts of the machine."""
+
+import os
+import platform
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.core.errors import UserError
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no floating-point number in `tensors`, all on one device, is infinite or NaN."""
+    floats = [tensor.detach() for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    if not floats:
+        return True
+    largest = torch._foreach_norm(floats, float("inf"))  # unlike a sum, it cannot overflow
+    return bool(torch.stack([value.float() for value in largest]).isfinite().all())
+
+
+def find_device(name: str) -> torch.device:
+    """The device that torch calls `name`; `auto` is a GPU where torch can use one.
+
+    Raises UserError where the machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError):
+        raise UserError(f"device is {name}, which torch cannot use here; choose from auto, cpu, cuda, mps.") from None
+    return torch.device(name)
+
+
+def gains_by_bf16(device: torch.device) -> bool:
+    """Whether `device` multiplies bf16 numbers in hardware, and so faster than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def machine_facts(device: torch.device) -> dict[str, Any]:
+    """What a reader of a number must know of the machine: system, processor, cores, memory in GiB, device."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    facts: dict[str, Any] = {
+        "system": platform.platform(terse=True),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        facts["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    return facts
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,159 @@
+"""What an evaluation measures with, against what, and what must be said of it, before it generates anything.
+
+Shapes: R real images, M training images, D features, P shrunk pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core.console import console, progress_bar
+from limner.core.device import find_device
+from limner.core.errors import UserError
+from limner.data.packed import PackedFaces
+from limner.evaluation.distances import Moments
+from limner.evaluation.extractors import default_extractor, load_extractor
+from limner.evaluation.generate import shrink_rows
+from limner.evaluation.metrics import Measured, better, moments
+from limner.evaluation.protocol import Protocol, check_seeds, departures, load_protocol
+from limner.evaluation.reference import FEWEST, Reference, choose_rows, load_reference
+from limner.evaluation.results import Conditions, Floor, Result
+from limner.features.extractor import Extractor
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An evaluation before it draws anything: what it measures with, against what, and what must be said of it."""
+
+    faces: PackedFaces
+    protocol: Protocol
+    extractor: Extractor
+    conditions: Conditions
+    seeds: tuple[int, ...]
+    warnings: tuple[str, ...]
+    quiet: bool
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The real pictures' features and floors; the first time for a data set, this takes as long as they need."""
+        return load_reference(self.faces, self.protocol, self.extractor, self.conditions.n_fake, self.quiet)
+
+    @cached_property
+    def real(self) -> Moments:
+        """Mean and covariance of the real pictures' features."""
+        return moments(self.reference.real_ND)
+
+    @cached_property
+    def pixels(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Every training picture and every one of the protocol's held-out split, shrunk: uint8 M x P and R x P."""
+        train, heldout = self.faces.rows("train"), self.faces.rows(self.protocol.heldout)
+        with progress_bar("pixels", len(train) + len(heldout), "pictures", self.quiet) as advance:
+            return shrink_rows(self.faces, train, advance), shrink_rows(self.faces, heldout, advance)
+
+
+def set_up(
+    data: PackedFaces | str | Path,
+    *,
+    protocol: str | Path = "quick",
+    samples: int | None = None,
+    extractor: str | Extractor | None = None,
+    weights: str | Path | None = None,
+    seeds: int | None = None,
+    truncation: float = 1.0,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> Setup:
+    """Settle everything that does not depend on the model, so that several models can be measured alike.
+
+    Raises UserError as `evaluate`.
+    """
+    chosen = load_protocol(protocol)
+    seeds = chosen.seeds if seeds is None else seeds
+    check_seeds(seeds)
+    if samples is not None and samples < FEWEST:
+        raise UserError(f"--samples is {samples}; at least {FEWEST} generated pictures are needed, better thousands.")
+    if not 0 <= truncation <= 2:
+        raise UserError(f"truncation is {truncation}; it must lie between 0 and 2 (1: as trained).")
+    faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data, verify=True)
+    warnings = []
+    if extractor is None:
+        extractor = chosen.extractor
+        if extractor == "inception" and weights is None and (extractor := default_extractor()) != "inception":
+            warnings.append(
+                "Inception's weights are not on this machine: --extractor inception fetches them, --weights FILE gives "
+                "them."
+            )
+    if isinstance(extractor, str):
+        extractor = load_extractor(extractor, None if weights is None else Path(weights), str(find_device(device)))
+
+    real, floor = (len(rows) for rows in choose_rows(faces, chosen, samples))
+    fake = samples or chosen.fake or real
+    crop = crop_of(faces)
+    warnings += departures(chosen, crop=crop, size=faces.size, real=real, fake=fake, extractor=extractor.name)
+    warnings += [
+        f"Only {count:,} {kind} pictures for {extractor.dimension:,} features: the Fréchet distance comes out too "
+        "high; compare it only with others at the very same numbers."
+        for kind, count in (("real", real), ("generated", fake))
+        if count <= extractor.dimension
+    ]
+    if floor < fake:
+        warnings.append(
+            f"Only {floor:,} training pictures for the floors beside {fake:,} generated ones: compare with care."
+        )
+    warn(warnings, quiet)
+    conditions = Conditions(
+        protocol=chosen.name,
+        n_real=real,
+        n_fake=fake,
+        split=chosen.split,
+        crop=crop,
+        resolution=faces.size,
+        data_hash=faces.info.content_hash,
+        extractor=extractor.name,
+        extractor_sha256=extractor.weights_sha256,
+        resize=extractor.resize,
+        truncation=truncation,
+    )
+    return Setup(faces, chosen, extractor, conditions, tuple(range(seeds)), tuple(warnings), quiet)
+
+
+def crop_of(faces: PackedFaces) -> str:
+    """Name of the data set's crop preset; `none` where it has none."""
+    return faces.info.crop.preset if faces.info.crop else "none"
+
+
+@dataclass
+class Found:
+    """One metric while it is being measured: one value for each seed so far."""
+
+    values: list[Measured]
+    conditions: Conditions
+    floor: Floor | None = None
+
+    def result(self, metric: str, facts: Mapping[str, Any]) -> Result:
+        values = [each.value for each in self.values]
+        errors = [each.standard_error for each in self.values if each.standard_error is not None]
+        return Result(
+            metric=metric,
+            better=better(metric),
+            value=float(np.mean(values)),
+            spread=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            values=tuple(values),
+            standard_error=float(np.mean(errors)) if errors else None,
+            floor=self.floor,
+            details=dict(self.values[0].details),
+            chooses=self.conditions.split != "test",
+            **self.conditions.model_dump(),
+            **facts,
+        )
+
+
+def warn(warnings: Sequence[str], quiet: bool) -> None:
+    """Print each warning on stderr, in one line, unless `quiet`."""
+    for warning in [] if quiet else warnings:
+        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)

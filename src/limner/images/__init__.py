@@ -1,0 +1,1 @@
+"""Images to look at: grids, PNG files with their provenance, plots of curves."""

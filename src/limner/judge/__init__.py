@@ -1,0 +1,1 @@
+"""A classifier of attributes, which tells what a generated face shows."""

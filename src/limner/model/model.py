@@ -1,0 +1,313 @@
+"""The Model: what training leaves. `model.safetensors`, `config.json` and a model card; loading one runs no code of it.
+
+Shapes: N faces, Z latent, H and W the picture's sides. Face k of a seed is the same face whatever is drawn beside it.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from limner.core.arguments import checked
+from limner.core.device import all_finite, find_device, gains_by_bf16
+from limner.core.errors import UserError
+from limner.core.files import new_folder, sha256, write_file
+from limner.core.pixels import to_pixels
+from limner.core.version import __version__
+from limner.images.curve_plots import small_pictures
+from limner.latent.labels import face_labels, rare_request, read_asked
+from limner.latent.latents import face_latents
+from limner.model.shipped import FOLDER, shipped_models
+from limner.networks import build_generator
+from limner.recipes.schema import GeneratorSettings
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+NOTHING = np.zeros((0, 0), np.uint8)
+KNOWN = "known_attributes"  # among the weights, but none of them
+MAX_CONFIG_BYTES = 1 << 20
+# Every pass runs on exactly this many latents, so that a face does not depend on how many are asked for.
+BATCH = 64
+
+
+class ModelConfig(BaseModel):
+    """config.json: how to build the generator, and where it comes from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["limner model"] = "limner model"
+    format_version: Literal[1] = 1
+    limner_version: str = __version__
+    recipe: str
+    kind: Literal["pictures", "curves"] = "pictures"
+    size: Literal[15, 32, 64, 128]
+    """The pictures' width and height, or the number of a curve's points."""
+    latent_size: int = Field(ge=1, le=3 * 128 * 128)
+    latent_distribution: Literal["gaussian", "uniform", "spherical"]
+    pixel_range: Literal["signed", "unit", "byte"] = "signed"
+    generator: GeneratorSettings
+    attribute_names: tuple[str, ...] = ()
+    """What the generator is given beside the latent; empty where it takes no attributes."""
+    images: int = Field(ge=0)
+    """Images shown in training."""
+    ema_halflife_images: float
+    data: dict[str, str | int]
+    licence: str
+    weights_sha256: str
+
+
+class Model:
+    """A trained generator and how to draw from it."""
+
+    def __init__(
+        self, config: ModelConfig, generator: nn.Module, device: torch.device, known_MA: NDArray[np.uint8] = NOTHING
+    ) -> None:
+        self.config = config
+        self.known_MA = known_MA
+        """Attribute vectors of training pictures, from which those of new faces are drawn; 0 x 0 without attributes."""
+        self.device = device
+        self.generator = generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+
+    @classmethod
+    @checked
+    def load(cls, path: str | Path, device: str = "cpu") -> Self:
+        """Load a model folder, the model of a run, or by its name one that comes with Limner.
+
+        Raises UserError where there is none, its files are broken or do not fit each other, or there is no such device.
+        """
+        place = find_device(device)
+        folder = find_model(Path(path))
+        config = read_config(folder)
+        weights = folder / WEIGHTS
+        if not weights.is_file() or sha256(weights) != config.weights_sha256:
+            raise UserError(f"{weights} is missing or damaged (its checksum is not the one in {CONFIG}).")
+        generator = build_generator(config.generator, config.size, config.latent_size + len(config.attribute_names))
+        try:
+            tensors = load_file(weights)
+            known_MA = tensors.pop(KNOWN, torch.empty(0, 0)).to(torch.uint8).numpy()
+            generator.load_state_dict(tensors)
+            if config.attribute_names and (not len(known_MA) or known_MA.shape[1:] != (len(config.attribute_names),)):
+                raise RuntimeError
+        except (SafetensorError, RuntimeError):
+            raise UserError(f"{weights} does not hold the network that {folder / CONFIG} describes.") from None
+        if not all_finite(tensors.values()):
+            raise UserError(f"{weights} has weights that are infinite or NaN: its training diverged; train anew.")
+        return cls(config, generator.float(), place, known_MA)
+
+    @checked
+    def sample(
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        with_: str | Sequence[str] = (),
+        without: str | Sequence[str] = (),
+        truncation: float = 1.0,
+        first: int = 0,
+        precision: Literal["auto", "bf16", "fp32"] = "auto",
+    ) -> NDArray[np.uint8]:
+        """The faces `first` ... `first + count - 1` of `seed`: uint8, N x H x W x 3, 0 to 255.
+
+        `with_` and `without` name attributes that the faces shall and shall not have, in a list or with commas between
+        them; all others follow as they go together in the training pictures. `truncation` multiplies the latents: 1 is
+        the model as it was trained, less gives more ordinary faces, 0 one face, or of a model with attributes one for
+        each attribute vector. `precision` is the number format of the convolutions (`auto`: bf16 where the device gains
+        by it).
+
+        Warns where what is asked for is rarer than 1 in 10,000 in the training data. Raises UserError for a count,
+        seed, first or truncation out of range, an attribute that the model does not know, and for attributes asked of a
+        model that was trained without.
+        """
+        labels_NA = self.labels(count, seed, with_=with_, without=without, first=first)
+        portions = self.batches(
+            count, seed, truncation=truncation, first=first, precision=precision, labels_NA=labels_NA
+        )
+        return np.concatenate(list(portions))
+
+    @checked
+    def labels(
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        with_: str | Sequence[str] = (),
+        without: str | Sequence[str] = (),
+        first: int = 0,
+    ) -> NDArray[np.uint8]:
+        """The attribute vectors with which `sample` draws: uint8, N x A, in the order of `config.attribute_names`.
+
+        Warns and raises as `sample`.
+        """
+        _check_range(count, seed, first)
+        if not self.config.attribute_names:
+            if with_ or without:
+                raise UserError(
+                    f"This model ({self.config.recipe}) was trained without attributes, it cannot draw faces with or "
+                    "without some; recipes that can are modern-attributes, acgan and cgan."
+                )
+            return np.zeros((count, 0), np.uint8)
+        asked = read_asked(self.config.attribute_names, with_, without)
+        if note := rare_request(self.known_MA, asked, self.config.attribute_names):
+            warnings.warn(note, stacklevel=3)
+        return face_labels(seed, first, count, self.known_MA, asked)
+
+    @checked
+    def batches(
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        truncation: float = 1.0,
+        first: int = 0,
+        precision: Literal["auto", "bf16", "fp32"] = "auto",
+        labels_NA: NDArray[np.uint8] | None = None,
+    ) -> Iterator[NDArray[np.uint8]]:
+        """The faces of `sample` in portions of at most 64, so that any number of them fits in memory.
+
+        `labels_NA` are the faces' attribute vectors, uint8 N x A; by default as in `sample` without any wish.
+        """
+        _check_range(count, seed, first)
+        if not 0 <= truncation <= 2:
+            raise UserError(f"truncation is {truncation}; it must lie between 0 and 2 (1: as trained).")
+        if labels_NA is None:
+            labels_NA = self.labels(count, seed, first=first)
+        attributes = len(self.config.attribute_names)
+        if labels_NA.shape != (count, attributes):
+            raise UserError(f"labels_NA has the shape {labels_NA.shape}; it must be {(count, attributes)}.")
+        return self._portions(count, seed, truncation, first, precision, labels_NA)
+
+    def _portions(
+        self, count: int, seed: int, truncation: float, first: int, precision: str, labels_NA: NDArray[np.uint8]
+    ) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, count, BATCH):
+            z_BZ = face_latents(seed, first + start, BATCH, self.config.latent_size, self.config.latent_distribution)
+            y_BA = torch.from_numpy(labels_NA[start : start + BATCH]).float()
+            y_BA = F.pad(y_BA, (0, 0, 0, BATCH - len(y_BA)))  # a pass of another size could give other last bits
+            yield self.generate(z_BZ * truncation, y_BA, precision)[: count - start]
+
+    @property
+    def precision(self) -> str:
+        """The number format that `auto` stands for on this model's device."""
+        gains = self.config.kind == "pictures" and gains_by_bf16(self.device)
+        return "bf16" if gains else "fp32"
+
+    def generate(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> NDArray[np.uint8]:
+        """Latents B x Z and attributes B x A -> pictures, uint8, B x H x W x 3.
+
+        A model of curves draws each in a picture of 64 x 64; their heights, B x P, are what its `generator` gives.
+        Raises UserError where a number of them is not finite.
+        """
+        wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
+        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16)
+        with torch.inference_mode(), bf16:
+            x_BCHW = self.generator(torch.cat([z_BZ, y_BA], 1).to(self.device))
+        if not all_finite([x_BCHW]):
+            raise UserError(f"This model ({self.config.recipe}) makes pictures that are infinite or NaN: train anew.")
+        if self.config.kind == "curves":
+            return small_pictures(x_BCHW.float().cpu().numpy())
+        return to_pixels(x_BCHW, self.config.pixel_range)
+
+
+def _check_range(count: int, seed: int, first: int) -> None:
+    for name, value, least in (("count", count, 1), ("seed", seed, 0), ("first", first, 0)):
+        if value < least:
+            raise UserError(f"{name} is {value}; it must be at least {least}.")
+
+
+def find_model(path: Path) -> Path:
+    """The model folder that `path` (a run, a model folder or the name of a shipped model) stands for.
+
+    A folder of the user's that holds a model goes before a shipped model of the same name. Raises UserError where there
+    is none.
+    """
+    for folder in (path, path / "model"):
+        if (folder / CONFIG).is_file():
+            return folder
+    if str(path) in (names := shipped_models()):
+        return FOLDER / path
+    what = "has no model in it yet" if path.is_dir() else "is no run and no model folder"
+    raise UserError(
+        f"{path} {what}: give the folder of a run, one that holds {CONFIG} and {WEIGHTS}, or the name of a model that "
+        f"comes with Limner ({', '.join(names)})."
+    )
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """config.json of a model folder; raises UserError where it is not one that we can read."""
+    file = folder / CONFIG
+    try:
+        if file.stat().st_size > MAX_CONFIG_BYTES:
+            raise UserError(f"{file} is larger than {MAX_CONFIG_BYTES:,} bytes: that is no model's config.")
+        return ModelConfig.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{file} cannot be used, {where}: {first['msg']}.") from None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def save_model(
+    folder: Path, generator: nn.Module, facts: dict[str, Any], known_MA: NDArray[np.uint8] = NOTHING
+) -> None:
+    """Write a model folder in one step; `facts` are the fields of ModelConfig but the checksum.
+
+    `known_MA` are the attribute vectors of training pictures that a conditional model draws from. Raises UserError, and
+    writes nothing, where a weight is not finite.
+    """
+    if not all_finite(generator.state_dict().values()):
+        raise UserError(f"No model is written to {folder}: the generator has weights that are infinite or NaN.")
+    with new_folder(folder) as beside:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+        if known_MA.size:
+            tensors[KNOWN] = torch.from_numpy(known_MA)
+        write_file(beside / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+        config = ModelConfig(**facts, weights_sha256=sha256(beside / WEIGHTS))
+        write_file(beside / CONFIG, (config.model_dump_json(indent=1) + "\n").encode())
+        write_file(beside / CARD, _card(config).encode())
+
+
+def _card(config: ModelConfig) -> str:
+    data = ", ".join(f"{key} {value}" for key, value in config.data.items())
+    things, draws = "faces", f"{config.size} x {config.size} pictures of people who do not exist"
+    if config.kind == "curves":
+        things, draws = "curves", f"curves of {config.size} points, each in a picture of 64 x 64"
+    return f"""---
+library_name: limner
+license: other
+tags: [{things}, gan, image-generation]
+---
+# {config.recipe}: a generator of {things}, made with Limner
+
+Draws {draws}.
+
+| | |
+|---|---|
+| recipe | `{config.recipe}` |
+| images shown in training | {config.images:,} |
+| weights | running mean of the generator, half-life {config.ema_halflife_images:,.0f} images |
+| data | {data} |
+| licence of the weights | {config.licence} |
+| Limner | {config.limner_version} |
+
+    limner sample . --out {things}.png --count 64 --seed 0
+
+The exact settings are in `config.json`. What it draws is synthetic; say so wherever you show it.
+"""
+
+
+@checked
+def load(path: str | Path, device: str = "cpu") -> Model:
+    """Load a model onto `device`: a run, a model folder, or the name of one that comes with Limner (`faces`).
+
+    Raises UserError where there is none, its files are broken or do not fit each other, or there is no such device.
+    """
+    return Model.load(path, device)

@@ -1,0 +1,174 @@
+"""`limner sample`: new faces as a PNG grid or as single files, and the same picture once more from its own metadata."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from limner.core.arguments import checked
+from limner.core.console import progress_bar
+from limner.core.errors import UserError
+from limner.core.files import write_file
+from limner.core.version import __version__
+from limner.data.attributes import names_of
+from limner.images.grid import face_grid
+from limner.images.png import generated_png, read_settings
+from limner.model.model import Model, find_model, read_config
+
+MAX_GRID = 4096
+
+
+class Settings(BaseModel):
+    """What makes a picture again; in every generated PNG."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    """Folder of the model, as it was given."""
+    weights_sha256: str
+    seed: int = Field(ge=0)
+    first: int = Field(ge=0)
+    count: int = Field(ge=1, le=MAX_GRID)
+    columns: int = Field(ge=1, le=MAX_GRID)
+    truncation: float = Field(ge=0, le=2)
+    with_: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    precision: Literal["bf16", "fp32"]
+    limner: str
+    """Limner's version that made the picture."""
+
+
+@checked
+def sample(
+    model: str | Path,
+    out: str | Path,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    first: int = 0,
+    columns: int | None = None,
+    with_: str | Sequence[str] = (),
+    without: str | Sequence[str] = (),
+    truncation: float = 1.0,
+    single: bool = False,
+    device: str = "cpu",
+    force: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Draw `count` faces of `seed` from `model`: one PNG grid, or with `single` a folder of one PNG a face.
+
+    `with_` and `without` are attributes that the faces shall and shall not have, in a list or with commas between them,
+    and `truncation` multiplies the latents, as in `Model.sample`. Faces are numbered; those from `first` on are drawn.
+    Face k of a seed is the same whatever the count. Memory does not grow with the count of single files. Warns as
+    `Model.sample`.
+
+    Raises:
+        UserError: a setting is out of range, there is no model, it knows no such attribute, or `out` exists (without
+            `force`).
+    """
+    out = Path(out)
+    folder = find_model(Path(model))
+    if single:
+        if out.suffix.lower() == ".png":
+            raise UserError(f"--single writes a folder of pictures: give one as --out, not the file {out}.")
+        if out.is_dir() and any(out.iterdir()) and not force:
+            raise UserError(f"{out} is not empty: choose another --out, or write into it with --force.")
+    else:
+        _check_picture(out, force)
+        if count > MAX_GRID:
+            raise UserError(
+                f"A grid holds at most {MAX_GRID:,} faces: for {count:,}, write single files with --single."
+            )
+    if columns is not None and not 1 <= columns <= MAX_GRID:
+        raise UserError(f"--columns is {columns}; it must be between 1 and {MAX_GRID}.")
+    loaded = Model.load(folder, device)
+    made_by: dict[str, Any] = {
+        "model": str(model),
+        "weights_sha256": loaded.config.weights_sha256,
+        "seed": seed,
+        "truncation": truncation,
+        "with_": names_of(with_),
+        "without": names_of(without),
+        "precision": loaded.precision,
+        "limner": __version__,
+    }
+    labels_NA = loaded.labels(count, seed, with_=with_, without=without, first=first)
+    portions = loaded.batches(count, seed, truncation=truncation, first=first, labels_NA=labels_NA)
+    with progress_bar("sample", count, "faces", quiet) as advance:
+        if single:
+            _write_singles(out, portions, first, count, made_by, advance)
+        else:
+            faces = []
+            for portion_NHWC in portions:
+                faces.append(portion_NHWC)
+                advance(len(portion_NHWC))
+            grid = Settings(first=first, count=count, columns=columns or math.ceil(math.sqrt(count)), **made_by)
+            _write_grid(out, np.concatenate(faces), grid)
+    return out
+
+
+@checked
+def recreate(picture: str | Path, out: str | Path, *, model: str | Path | None = None, force: bool = False) -> Path:
+    """Make a picture of `limner sample` once more, from the settings in it; `model` says where the model is now.
+
+    Raises:
+        UserError: the picture does not say how it was made, or its model is not there or not the one it was made with.
+    """
+    out = Path(out)
+    try:
+        settings = Settings.model_validate(read_settings(Path(picture)))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"{picture} says how it was made, but {problem['loc'][0]} is off: {problem['msg']}.") from None
+    _check_picture(out, force)
+    folder = find_model(Path(model if model is not None else settings.model))
+    if read_config(folder).weights_sha256 != settings.weights_sha256:
+        raise UserError(f"{picture} was made with other weights than those in {folder}: name the right model.")
+    faces_NHWC = Model.load(folder).sample(
+        settings.count,
+        settings.seed,
+        first=settings.first,
+        with_=settings.with_,
+        without=settings.without,
+        truncation=settings.truncation,
+        precision=settings.precision,
+    )
+    _write_grid(out, faces_NHWC, settings)
+    return out
+
+
+def _check_picture(out: Path, force: bool) -> None:
+    if out.suffix.lower() != ".png":
+        raise UserError(f"{out} does not end in .png: pictures are written as PNG (or as a folder, with --single).")
+    if out.exists() and not force:
+        raise UserError(f"{out} exists: choose another --out, or replace it with --force.")
+    if not out.parent.is_dir():
+        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
+
+
+def _write_grid(out: Path, faces_NHWC: NDArray[np.uint8], settings: Settings) -> None:
+    picture = face_grid(faces_NHWC, settings.columns, padding=0 if settings.count == 1 else 2)
+    write_file(out, generated_png(picture, settings.model_dump()))
+
+
+def _write_singles(
+    out: Path,
+    portions: Iterator[NDArray[np.uint8]],
+    first: int,
+    count: int,
+    made_by: dict[str, Any],
+    advance: Callable[[int], None],
+) -> None:
+    digits = max(6, len(str(first + count - 1)))
+    index = first
+    for portion_NHWC in portions:
+        out.mkdir(parents=True, exist_ok=True)
+        for face_HWC in portion_NHWC:
+            settings = Settings(first=index, count=1, columns=1, **made_by)
+            _write_grid(out / f"{index:0{digits}d}.png", face_HWC[None], settings)
+            index += 1
+        advance(len(portion_NHWC))

@@ -1,0 +1,1 @@
+"""`limner prepare`: from any source of images to a PackedFaces."""

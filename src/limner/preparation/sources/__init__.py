@@ -1,0 +1,1 @@
+"""Where images come from: CelebA, folders and zips, models."""

@@ -1,0 +1,1 @@
+"""Pages for a person: of one run, and of models side by side."""

@@ -1,0 +1,52 @@
+"""A page as one file, with its style, script and data inside it: it asks the network for nothing."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from importlib.resources import files
+from typing import Any, TypeGuard
+
+Row = dict[str, Any]
+
+
+def build_page(template: str, contents: Row) -> bytes:
+    """The page that the asset `template` makes of `contents`: one file with its style, script and data inside it."""
+    assets = files("limner").joinpath("assets")
+    page = assets.joinpath(template).read_text(encoding="utf-8")
+    for shared in ("page.css", "page.js"):
+        page = page.replace(f"{{{{{shared}}}}}", assets.joinpath(shared).read_text(encoding="utf-8"))
+    return page.replace("{{csp}}", _content_security_policy(page)).replace("{{data}}", _json(contents)).encode()
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether `value` is a number as JSON gives them; a bool is none."""
+    return type(value) in (int, float)  # as JSON gives them; a bool is no number
+
+
+def _json(contents: Row) -> str:
+    """JSON that is safe within a script element: no `<`, hence no end tag; only ASCII; null for NaN and infinity."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(item) for item in value]
+        return None if is_number(value) and not math.isfinite(value) else value
+
+    return json.dumps(clean(contents), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _content_security_policy(template: str) -> str:
+    """Forbid everything, above all the network, but data: pictures and the template's own style and script."""
+
+    def hashes(tag: str) -> str:
+        bodies = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
+        digests = [base64.b64encode(hashlib.sha256(body.encode()).digest()).decode("ascii") for body in bodies]
+        return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+    return (
+        f"default-src 'none'; img-src data:; style-src {hashes('style')}; script-src {hashes('script')}; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,1 @@
+"""One training, as a folder that a person can read."""

@@ -1,0 +1,125 @@
+"""What a training needs before its first step: checks of what it is given, its folder, and the facts that it keeps."""
+
+import json
+import platform
+import shlex
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limner.core.device import machine_facts
+from limner.core.distributed import Engine
+from limner.core.errors import UserError
+from limner.core.files import write_file
+from limner.core.version import __version__
+from limner.recipes.schema import Recipe
+from limner.runs.run import INFO, Run
+from limner.training.modality import Medium
+from limner.training.schedule import Budget
+from limner.training.state import State
+
+
+def check_shares(recipe: Recipe, engine: Engine) -> None:
+    """Refuse, as a UserError, a batch that the processes or the discriminator's groups cannot share evenly."""
+    batch, world = recipe.schedule.batch, engine.world
+    share = batch // world
+    if batch % world:
+        raise UserError(f"schedule.batch is {batch}, which {world} processes cannot share evenly.")
+    if share < 2:
+        raise UserError(f"schedule.batch is {batch}: each of {world} processes gets {share}, and needs at least 2.")
+    group = getattr(recipe.discriminator, "stddev_group", 0)
+    if group and share % group:
+        of_each = f", {share} for each of {world} processes" if world > 1 else ""
+        raise UserError(
+            f"schedule.batch is {batch}{of_each}: it cannot be cut into groups of discriminator.stddev_group = {group}."
+        )
+
+
+def attribute_names(recipe: Recipe, medium: Medium) -> tuple[str, ...]:
+    """The attributes that the generator is given."""
+    return medium.attribute_names if recipe.conditioning else ()
+
+
+def make_room(path: Path, force: bool) -> None:
+    """Make the run folder `path`; raises UserError where something is there that must not be replaced."""
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists():
+        if not force:
+            raise UserError(
+                f"{path} exists: choose another --out, go on with --resume {path}, or replace it with --force."
+            )
+        if not (path / INFO).is_file():
+            raise UserError(f"{path} is not a run; --force replaces nothing else: choose another --out.")
+        shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"The run folder {path} cannot be made: {error.strerror}.") from None
+
+
+def run_facts(
+    recipe: Recipe, medium: Medium, state: State, engine: Engine, budget: Budget, seed: int
+) -> dict[str, Any]:
+    """The contents of run.json: versions, machine, seed, command, budget, data and parameters."""
+    return {
+        "limner": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": machine_facts(engine.device),
+        "processes": engine.world,
+        "precision": f"{engine.precision} channels-last",
+        "recipe": recipe.name,
+        "seed": seed,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["limner", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("limner", "__main__") else "",
+        "budget": vars(budget),
+        "data": medium.facts,
+        "parameters": {
+            name: sum(parameter.numel() for parameter in network.parameters())
+            for name, network in state.networks.items()
+            if name != "mean_generator"
+        },
+    }
+
+
+def model_facts(recipe: Recipe, medium: Medium) -> dict[str, Any]:
+    """The fields of ModelConfig that stay the same during a training."""
+    of_data = {"name": "name", "pictures": "train", "crop": "crop", "content_hash": "content_hash"}
+    return {
+        "recipe": recipe.name,
+        "kind": recipe.data.kind,
+        "size": recipe.data.size,
+        "latent_size": recipe.latent.size,
+        "latent_distribution": recipe.latent.distribution,
+        "pixel_range": recipe.data.range,
+        "generator": recipe.generator.model_dump(),
+        "attribute_names": attribute_names(recipe, medium),
+        "ema_halflife_images": recipe.ema.halflife_images,
+        "data": {key: medium.facts[name] for key, name in of_data.items() if name in medium.facts},
+        "licence": medium.facts["licence"],
+    }
+
+
+def write_info(run: Run, info: dict[str, Any]) -> None:
+    """Write run.json."""
+    write_file(run.path / INFO, (json.dumps(info, indent=1) + "\n").encode())
+
+
+def warn_of_changes(info: dict[str, Any], engine: Engine) -> None:
+    """Say what of the machine differs from when the run began, since then it does not end bit-identical."""
+    now = machine_facts(engine.device)
+    changed = [key for key in ("processor", "threads", "device_name") if info["machine"].get(key) != now[key]]
+    if info["torch"] != torch.__version__:
+        changed.append("torch")
+    if info["processes"] != engine.world:
+        changed.append("number of processes")
+    if changed:
+        print(
+            f"Note: {', '.join(changed)} differ from when this run began; it goes on, but not to the same last bit.",
+            file=sys.stderr,
+        )

@@ -1,0 +1,65 @@
+"""Measuring the running mean while it trains, by a cheap protocol, and keeping the best model so far."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from limner.core.distributed import Engine
+from limner.core.files import write_file
+from limner.data.packed import PackedFaces
+from limner.evaluation.evaluate import evaluate_model
+from limner.evaluation.results import METRICS, append_metrics, read_metrics
+from limner.evaluation.setup import set_up
+from limner.model.model import Model, ModelConfig, save_model
+from limner.runs.run import BEST, Run
+
+PROTOCOL = "training"
+
+
+class Judgement:
+    """Evaluates one training's running mean against the split `val`, which chooses the model in `best/`.
+
+    Raises UserError where there are none, or too few.
+    """
+
+    def __init__(self, run: Run, faces: PackedFaces, engine: Engine) -> None:
+        self.run, self.engine = run, engine
+        self.setup = set_up(faces, protocol=PROTOCOL, device=engine.device.type, quiet=True)
+        self.metric = f"fd_{self.setup.extractor.name}"
+
+    def judge(self, generator: nn.Module, facts: dict[str, Any], known_MA: NDArray[np.uint8]) -> float:
+        """Measure `generator`, add the results to the run's metrics, and keep it in `best/` if it is the best so far.
+
+        `facts` are the fields of ModelConfig but the checksum. Returns the Fréchet distance.
+        """
+        earlier = [
+            result.value
+            for result in read_metrics(self.run.path)
+            if result.metric == self.metric and result.conditions() == self.setup.conditions
+        ]
+        model = Model(ModelConfig(**facts, weights_sha256=""), generator, self.engine.device, known_MA)
+        results = evaluate_model(model, self.setup, self.run.path.name)
+        append_metrics(self.run.path, results)
+        value = next(result.value for result in results if result.metric == self.metric)
+        if value < min(earlier, default=float("inf")):
+            save_model(self.run.path / BEST, generator, facts, known_MA)
+        return value
+
+
+def forget_after(run: Path, images: int) -> None:
+    """Take back the metrics of models that a run returned from: they had been shown more than `images`."""
+    file = run / METRICS
+    if file.is_file():
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if _images(line) <= images]
+        write_file(file, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _images(line: str) -> float:
+    try:
+        return float(json.loads(line)["images"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # half a line that a killed run left
