@@ -111,7 +111,7 @@ def test_interruption_leaves_nothing_behind_and_keeps_the_old(
     def fails(folder: Path) -> None:
         raise error
 
-    monkeypatch.setattr(module, "_draw_preview", fails)
+    monkeypatch.setattr(module, "draw_preview", fails)
     with pytest.raises(error):
         run(source, tmp_path / "out", seed=5, force=True)
     assert PackedFaces.open(tmp_path / "out", verify=True).info == old

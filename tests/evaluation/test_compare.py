@@ -224,7 +224,7 @@ def test_nearest_training_pictures_are_the_right_ones_and_can_be_left_out(runs, 
         sheets.append((fakes_NHWC, train_MHWC, pairs))
         return Image.new("RGB", (8, 8))
 
-    monkeypatch.setattr(comparing, "nearest_sheet", sheet)
+    monkeypatch.setattr("limner.reports.sheets.nearest_sheet", sheet)
     compare(runs.paths, faces, runs.out, samples=100, seeds=1, extractor=eyes, quiet=True)
     assert len(sheets) == 4  # two models, by features and by pixels
     assert contents(runs.out)["real_people"]

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from limner.core.errors import UserError
-from limner.evaluation import evaluate as evaluating
 from limner.evaluation import reference as referring
 from limner.evaluation.distances import kernel_distance
 from limner.evaluation.evaluate import evaluate
@@ -341,7 +340,7 @@ def test_attributes_are_asked_for_as_pictures_of_the_split_have_them(
     protocol, split, faces, eyes, painted, blobs_of, monkeypatch
 ):
     """The requests are real label vectors of the protocol's own split; here these are all odd, and only these."""
-    monkeypatch.setattr(evaluating, "load_judge", Sees)
+    monkeypatch.setattr("limner.evaluation.conditional.load_judge", Sees)
     asked = []
     labels = (faces.splits == split).astype(np.uint8)[:, None]
     heldout_odd = replace(faces, attributes_NA=labels, info=faces.info.model_copy(update={"content_hash": "odd"}))
@@ -352,7 +351,7 @@ def test_attributes_are_asked_for_as_pictures_of_the_split_have_them(
 
 
 def test_control_is_measured_against_the_judge_s_own_ceiling(faces, eyes, painted, blobs_of, monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluating, "load_judge", Sees)
+    monkeypatch.setattr("limner.evaluation.conditional.load_judge", Sees)
     file = tmp_path / "mine.toml"
     file.write_text('name = "mine"\nseeds = 1\nfake = 300\n')
     asked = []

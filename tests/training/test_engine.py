@@ -19,8 +19,9 @@ from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.runs.run import read_log
-from limner.training import loop, session
+from limner.training import loop
 from limner.training.session import resume, train
+from limner.training.setup import check_shares
 from limner.training.state import read_newest
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +122,7 @@ def test_shares_that_no_step_can_take_are_refused(batch: int, world: int, words:
         "modern-cpu", [f"schedule.batch={batch}", f"discriminator.stddev_group={2 if batch == 6 else 4}"]
     )
     with pytest.raises(UserError, match=words) as error:
-        session._check_shares(recipe, Engine(torch.device("cpu"), "fp32", world=world))
+        check_shares(recipe, Engine(torch.device("cpu"), "fp32", world=world))
     assert str(error.value).startswith("schedule.batch is ")
 
 
