@@ -14,12 +14,16 @@ from torch import Tensor
 class Objective(NamedTuple):
     """One game: both players' losses, each of (real_B, fake_B).
 
-    `paired`: the generator's loss needs the logits of real pictures too; the others do not look at them.
+    `paired`: the generator's loss needs the logits of real images too; the others do not look at them. `log_odds`: a
+    logit is the log odds of being real, and 0 is the border. `critic`: it scores, and a critic that tells all apart
+    still has a slope.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
     paired: bool = False
+    log_odds: bool = False
+    critic: bool = False
 
 
 def discriminator_bce(real_B: Tensor, fake_B: Tensor) -> Tensor:
@@ -76,10 +80,10 @@ def generator_relativistic(real_B: Tensor, fake_B: Tensor) -> Tensor:
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "minimax": Objective(discriminator_bce, generator_minimax),
-    "non-saturating": Objective(discriminator_bce, generator_non_saturating),
+    "minimax": Objective(discriminator_bce, generator_minimax, log_odds=True),
+    "non-saturating": Objective(discriminator_bce, generator_non_saturating, log_odds=True),
     "hinge": Objective(discriminator_hinge, generator_mean),
     "least-squares": Objective(discriminator_least_squares, generator_least_squares),
-    "wasserstein": Objective(discriminator_wasserstein, generator_mean),
+    "wasserstein": Objective(discriminator_wasserstein, generator_mean, critic=True),
     "relativistic": Objective(discriminator_relativistic, generator_relativistic, paired=True),
 }

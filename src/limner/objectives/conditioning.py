@@ -1,16 +1,62 @@
 """How attributes enter the game: as input maps (CGAN), as an auxiliary task (AC-GAN), as a projection.
 
-Shapes: B batch, C channels, H and W the picture's sides, A attributes, O the discriminator's outputs. Attributes y_BA
-are 1 where the face has the attribute and 0 where it has not, in any number format.
+A recipe's table `[conditioning]` becomes one `Conditioning`, which says what the discriminator sees of the attributes,
+what its outputs mean, and which losses they add for either network.
+
+Shapes: B batch, C channels, H and W the image's sides, A attributes, O the discriminator's outputs. Attributes y_BA
+are 1 where the face has the attribute and 0 where it has not, in any precision.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from limner.objectives.precision import widen
+from limner.recipes.schema import Classifier, Concatenation, Projection
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a discriminator is given of the attributes, and what it has to say of them; by default nothing."""
+
+    maps: bool = False
+    """The attributes are constant maps behind the image's own channels (CGAN)."""
+    projected: bool = False
+    """The logit gains the product of the attributes and the features (projection)."""
+    weight: float = 0.0
+    """Of the auxiliary loss on the attributes of real images; 0: none."""
+    on_fakes: bool = False
+    """The auxiliary loss counts on generated images too, for both networks (AC-GAN)."""
+
+    @classmethod
+    def of(cls, settings: Concatenation | Classifier | Projection | None) -> "Conditioning":
+        """The conditioning that a recipe's settings describe."""
+        if isinstance(settings, Concatenation):
+            return cls(maps=True)
+        if isinstance(settings, Classifier):
+            return cls(weight=settings.weight, on_fakes=True)
+        return cls() if settings is None else cls(projected=True, weight=settings.weight)
+
+    def shape(self, attributes: int) -> tuple[int, int]:
+        """The channels that a discriminator of images sees and the outputs that it gives, for so many attributes."""
+        return (3 + attributes, 1) if self.maps else (3, 1 + attributes)
+
+    def discriminate(self, discriminator: nn.Module, x_BCHW: Tensor, y_BA: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The discriminator's logits, B in fp32, and its weighted auxiliary loss on the attributes, if it has one."""
+        outputs_BO = discriminator(with_maps(x_BCHW, y_BA) if self.maps else x_BCHW).float()
+        logits_B = projection(outputs_BO, y_BA) if self.projected else outputs_BO[:, 0]
+        return logits_B, self.weight * attribute_loss(outputs_BO[:, 1:], y_BA) if self.weight else None
+
+    def discriminator_losses(self, real: Tensor | None, fake: Tensor | None) -> list[Tensor]:
+        """The auxiliary losses that the discriminator minimises, of those on real and on generated images."""
+        return [loss for loss, counts in ((real, True), (fake, self.on_fakes)) if counts and loss is not None]
+
+    def generator_losses(self, fake: Tensor | None) -> list[Tensor]:
+        """The auxiliary losses that the generator minimises, of that on generated images."""
+        return [fake] if self.on_fakes and fake is not None else []
 
 
 def with_maps(x_BCHW: Tensor, y_BA: Tensor) -> Tensor:

@@ -37,7 +37,12 @@ def zero_centred_penalty(outputs_B: Tensor, x_BCHW: Tensor) -> Tensor:
 
 
 def clip_weights_(network: nn.Module, limit: float) -> None:
-    """Clamp every parameter to [-limit, limit] in place: the plain WGAN of Arjovsky et al. (2017), with limit 0.01."""
+    """Clamp every parameter to [-limit, limit] in place: the plain WGAN of Arjovsky et al. (2017), with limit 0.01.
+
+    0 is no limit.
+    """
+    if not limit:
+        return
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.clamp_(-limit, limit)

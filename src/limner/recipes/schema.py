@@ -117,12 +117,21 @@ class Adversarial(Table):
             raise ValueError("penalty_every has no effect without gradient_penalty, r1 or r2")
         return self
 
+    @property
+    def weight_limit(self) -> float:
+        """What every weight of the discriminator is clipped to after its step; 0: no clipping."""
+        return 0.0
+
 
 class Wasserstein(Adversarial):
     """The game of Arjovsky et al. (2017); `clip` bounds every weight of the critic as they do, 0: no clipping."""
 
     name: Literal["wasserstein"]  # type: ignore[assignment]
     clip: float = Field(default=0.0, ge=0)
+
+    @property
+    def weight_limit(self) -> float:
+        return self.clip
 
 
 class Elbo(Table):

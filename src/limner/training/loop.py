@@ -16,7 +16,7 @@ from limner.recipes.schema import Elbo, Recipe
 from limner.training.ema import update_ema
 from limner.training.modality import Source
 from limner.training.state import State
-from limner.training.steps import Turn, adversarial_step, variational_step
+from limner.training.steps import Phase, adversarial_step, variational_step
 
 MAX_ROLLBACKS = 3
 
@@ -75,17 +75,17 @@ def train_step(recipe: Recipe, state: State, source: Source, engine: Engine, see
     y_BA = y_BA if recipe.conditioning else y_BA[:, :0]
     z_BZ = _latents(recipe, state, engine, seed)
 
-    turn = Turn.at(recipe, state.images)
+    phase = Phase.at(recipe, state.images)
 
     def step(x_BCHW: Tensor, y_BA: Tensor, z_BZ: Tensor) -> dict[str, Tensor]:
         if isinstance(recipe.objective, Elbo):
             measured = variational_step(recipe.objective, state, x_BCHW, z_BZ, engine)
         else:
-            measured = adversarial_step(recipe, recipe.objective, turn, state, x_BCHW, y_BA, z_BZ, engine)
+            measured = adversarial_step(recipe, recipe.objective, phase, state, x_BCHW, y_BA, z_BZ, engine)
         return {name: torch.stack([value.detach(), torch.ones_like(value)]) for name, value in measured.items()}
 
     inputs = (x_BCHW, y_BA, z_BZ)
-    pairs = state.graphs.run(turn, step, *inputs) if engine.graphs else step(*inputs)
+    pairs = state.graphs.run(phase, step, *inputs) if engine.graphs else step(*inputs)
 
     state.images += count
     update_ema(state.mean_generator, state.generator, state.images, count, recipe.ema.halflife_images)

@@ -24,7 +24,8 @@ from limner.core.files import new_folder, sha256, sweep, write_file
 from limner.core.randomness import torch_seed
 from limner.networks import build_discriminator, build_encoder, build_generator
 from limner.networks.layers import he_std
-from limner.recipes.schema import Adam, Concatenation, Recipe, Sgd
+from limner.objectives.conditioning import Conditioning
+from limner.recipes.schema import Adam, Recipe, Sgd
 from limner.training.ema import settle_spectral_norms
 from limner.training.graphs import Graphs
 
@@ -62,10 +63,8 @@ class State:
         if recipe.encoder is not None:
             networks["encoder"] = build_encoder(recipe.encoder, size, latent)
         if recipe.discriminator is not None:
-            maps = attributes if isinstance(recipe.conditioning, Concatenation) else 0
-            networks["discriminator"] = build_discriminator(
-                recipe.discriminator, size, channels=3 + maps, outputs=1 + attributes - maps
-            )
+            channels, outputs = Conditioning.of(recipe.conditioning).shape(attributes)
+            networks["discriminator"] = build_discriminator(recipe.discriminator, size, channels, outputs)
         for network in networks.values():
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizers = {name: build_optimizer(getattr(recipe.optimizer, name), networks[name]) for name in networks}

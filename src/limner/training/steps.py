@@ -10,119 +10,104 @@ import torch
 from torch import Tensor
 
 from limner.core.distributed import Engine
-from limner.objectives.adversarial import OBJECTIVES
-from limner.objectives.conditioning import attribute_loss, projection, with_maps
+from limner.objectives.adversarial import OBJECTIVES, Objective
+from limner.objectives.conditioning import Conditioning
 from limner.objectives.penalties import clip_weights_, gradient_penalty, zero_centred_penalty
 from limner.objectives.variational import kl_divergence, reconstruction_error, reparameterise
-from limner.recipes.schema import Adversarial, Classifier, Concatenation, Elbo, Projection, Recipe, Wasserstein
+from limner.recipes.schema import Adversarial, Elbo, Recipe
 from limner.training.augment import augment
 from limner.training.health import overlap
 from limner.training.state import State
 
-CROSS_ENTROPY = ("minimax", "non-saturating")  # their logits are log odds, and 0 is the border
 
-
-class Turn(NamedTuple):
-    """What distinguishes one step of a training from another, besides its pictures and its chance."""
+class Phase(NamedTuple):
+    """What distinguishes one step of a training from another, besides its images and its randomness."""
 
     generator_learns: bool = True
-    strength: int = 0
+    penalty_scale: int = 0
     """How strongly the penalties count: on every so many-th batch for all that were left out."""
 
     @classmethod
-    def at(cls, recipe: Recipe, images: int) -> "Turn":
-        """Whose turn it is after so many images shown."""
+    def at(cls, recipe: Recipe, images_seen: int) -> "Phase":
+        """The phase of the step that follows after so many images seen."""
         settings = recipe.objective
         if isinstance(settings, Elbo):
             return cls()
-        number = images // recipe.schedule.batch + 1
-        strength = settings.penalty_every if number % settings.penalty_every == 0 else 0
-        return cls(number % settings.discriminator_steps == 0, strength)
+        number = images_seen // recipe.schedule.batch + 1
+        scale = settings.penalty_every if number % settings.penalty_every == 0 else 0
+        return cls(number % settings.discriminator_steps == 0, scale)
 
 
 def adversarial_step(
     recipe: Recipe,
     settings: Adversarial,
-    turn: Turn,
+    phase: Phase,
     state: State,
     x_BCHW: Tensor,
     y_BA: Tensor,
     z_BZ: Tensor,
     engine: Engine,
 ) -> dict[str, Tensor]:
-    """The discriminator's step on real and generated pictures and, where it is its turn, the generator's."""
-    objective = OBJECTIVES[settings.name]
-    generator, discriminator = state.generator, state.discriminator
-    strength = turn.strength
-    naming = recipe.conditioning.weight if isinstance(recipe.conditioning, Classifier | Projection) else 0.0
+    """The discriminator's step on real and generated images and, in its phase, the generator's."""
+    objective, conditioning = OBJECTIVES[settings.name], Conditioning.of(recipe.conditioning)
+    discriminator, scale = state.discriminator, phase.penalty_scale
 
-    def judge(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's logits, B, and its loss on the attributes (0 where it does not name them)."""
-        x_BCHW = augment(x_BCHW, recipe.augment, recipe.data.range)
-        if isinstance(recipe.conditioning, Concatenation):
-            x_BCHW = with_maps(x_BCHW, y_BA)
-        outputs_BO = discriminator(x_BCHW).float()
-        logits_B, named = outputs_BO[:, 0], outputs_BO.new_zeros(())
-        if isinstance(recipe.conditioning, Projection):
-            logits_B = projection(outputs_BO, y_BA)
-        if naming:
-            named = naming * attribute_loss(outputs_BO[:, 1:], y_BA)
-        return logits_B, named
+    def discriminate(x_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        return conditioning.discriminate(discriminator, augment(x_BCHW, recipe.augment, recipe.data.range), y_BA)
 
-    # The generated pictures are asked for the attributes of the real ones: the data's own joint distribution.
-    with engine.autocast(), torch.set_grad_enabled(turn.generator_learns):
-        fake_BCHW = generator(torch.cat([z_BZ, y_BA], 1))
-    generated_BCHW = fake_BCHW.detach().requires_grad_(strength * settings.r2 > 0)
-    x_BCHW.requires_grad_(strength * settings.r1 > 0)
+    # The generator is conditioned on the attributes of the real images: the data's own joint distribution.
+    with engine.autocast(), torch.set_grad_enabled(phase.generator_learns):
+        fake_BCHW = state.generator(torch.cat([z_BZ, y_BA], 1))
+    constant_BCHW = fake_BCHW.detach().requires_grad_(scale * settings.r2 > 0)
+    x_BCHW.requires_grad_(scale * settings.r1 > 0)
+
     with engine.autocast():
-        # Separate mini-batches of real and generated pictures: batch norm must not mix them.
-        (real_B, attributes_real), (fake_B, attributes_fake) = judge(x_BCHW), judge(generated_BCHW)
+        # Separate mini-batches of real and generated images: batch norm must not mix them.
+        (real_B, real_attributes), (fake_B, fake_attributes) = discriminate(x_BCHW), discriminate(constant_BCHW)
         loss = objective.discriminator(real_B, fake_B)
         measured = {"loss/discriminator": loss}
-        if naming:
-            measured |= {"attributes/real": attributes_real, "attributes/fake": attributes_fake}
-            loss = loss + attributes_real
-        if isinstance(recipe.conditioning, Classifier):
-            loss = loss + attributes_fake
         penalties = {}
-        if strength * settings.gradient_penalty:
+        if scale * settings.gradient_penalty:
             epsilon_B = torch.rand(len(x_BCHW), device=engine.device)
-            penalty = gradient_penalty(lambda x: judge(x)[0], x_BCHW, generated_BCHW, epsilon_B)
+            penalty = gradient_penalty(lambda x: discriminate(x)[0], x_BCHW, constant_BCHW, epsilon_B)
             penalties["penalty/gradient"] = settings.gradient_penalty * penalty
-        if strength * settings.r1:
+        if scale * settings.r1:
             penalties["penalty/r1"] = settings.r1 * zero_centred_penalty(real_B, x_BCHW)
-        if strength * settings.r2:
-            penalties["penalty/r2"] = settings.r2 * zero_centred_penalty(fake_B, generated_BCHW)
+        if scale * settings.r2:
+            penalties["penalty/r2"] = settings.r2 * zero_centred_penalty(fake_B, constant_BCHW)
+        for term in conditioning.discriminator_losses(real_attributes, fake_attributes):
+            loss = loss + term
         for penalty in penalties.values():
-            loss = loss + strength * penalty
-    measured |= penalties
-    if isinstance(settings, Wasserstein) and penalties:
-        measured["loss/critic"] = loss  # with its penalties, as report 003 prints it
+            loss = loss + scale * penalty
     measured["gradient/discriminator"] = descend(loss, state, ["discriminator"], engine)
-    if isinstance(settings, Wasserstein) and settings.clip:
-        clip_weights_(discriminator, settings.clip)
+    clip_weights_(discriminator, settings.weight_limit)
+    if objective.critic and penalties:
+        measured["loss/critic"] = loss  # with its penalties, as report 003 prints it
 
-    if turn.generator_learns:
+    if phase.generator_learns:
         discriminator.requires_grad_(False)  # the gradient passes through it and stops at none of its weights
         with engine.autocast():
-            judged_B, attributes = judge(fake_BCHW)
-            paired_B = judge(x_BCHW.detach())[0] if objective.paired else real_B.detach()
-            loss = objective.generator(paired_B, judged_B)
+            learning_B, attributes = discriminate(fake_BCHW)
+            paired_B = discriminate(x_BCHW.detach())[0] if objective.paired else real_B.detach()
+            loss = objective.generator(paired_B, learning_B)
         measured["loss/generator"] = loss
-        if isinstance(recipe.conditioning, Classifier):
-            loss = loss + attributes
+        for term in conditioning.generator_losses(attributes):
+            loss = loss + term
         measured["gradient/generator"] = descend(loss, state, ["generator"], engine)
         discriminator.requires_grad_(True)
 
-    with torch.no_grad():
-        if not isinstance(settings, Wasserstein):  # a critic that tells all apart still has a slope
-            measured["overlap"] = overlap(real_B, fake_B)
-        if settings.name in CROSS_ENTROPY:
-            measured |= {"output/real": real_B.sigmoid().mean(), "output/fake": fake_B.sigmoid().mean()}
-            measured |= {"accuracy/real": (real_B > 0).float().mean(), "accuracy/fake": (fake_B < 0).float().mean()}
-        else:
-            measured |= {"score/real": real_B.mean(), "score/fake": fake_B.mean()}
-    return measured
+    attributes_by_kind = {"attributes/real": real_attributes, "attributes/fake": fake_attributes}
+    measured |= penalties | {name: value for name, value in attributes_by_kind.items() if value is not None}
+    return measured | game_metrics(objective, real_B.detach(), fake_B.detach())
+
+
+def game_metrics(objective: Objective, real_B: Tensor, fake_B: Tensor) -> dict[str, Tensor]:
+    """How well the discriminator tells real from generated, from its logits: see docs/train.md."""
+    measured = {} if objective.critic else {"overlap": overlap(real_B, fake_B)}
+    if not objective.log_odds:
+        return measured | {"score/real": real_B.mean(), "score/fake": fake_B.mean()}
+    measured |= {"output/real": real_B.sigmoid().mean(), "output/fake": fake_B.sigmoid().mean()}
+    return measured | {"accuracy/real": (real_B > 0).float().mean(), "accuracy/fake": (fake_B < 0).float().mean()}
 
 
 def variational_step(
