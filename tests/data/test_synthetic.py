@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.preparation.synthetic import ATTRIBUTE_NAMES, FaceParameters, draw_face, labels, render, sample_parameters
 
 SIZE = 96
@@ -57,10 +56,6 @@ def plain_face(male: bool) -> FaceParameters:
 def crop(picture_HWC: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
     left, top, right, bottom = (round(edge * SIZE) for edge in region)
     return picture_HWC[top:bottom, left:right]
-
-
-def test_names_are_celeba_s() -> None:
-    assert ATTRIBUTE_NAMES == CELEBA_ATTRIBUTES
 
 
 # ------------------------------------------------------------------ a pure function of (seed, index)

@@ -232,8 +232,6 @@ def test_bf16_is_for_products_alone() -> None:
 
 def test_facts_of_the_machine() -> None:
     facts = machine_facts(torch.device("cpu"))
-    assert facts["cores"] == os.cpu_count()
-    assert facts["threads"] == torch.get_num_threads()
     assert facts["processor"]
     if platform.system() == "Linux":
         kilobytes = int(Path("/proc/meminfo").read_text().split()[1])

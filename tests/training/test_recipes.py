@@ -43,10 +43,6 @@ SMALLER = {  # where a network has no width to shrink, its pictures are smaller 
     "record.grid": 4,
     "engine.precision": "fp32",
 }
-UNLIKE = pytest.mark.xfail(
-    reason="on CUDA two fp32 trainings of wgan-gp in one process were seen to differ, with graphs or without",
-    strict=False,
-)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
 
@@ -103,10 +99,7 @@ def test_the_command_in_the_header(
     faces64: PackedFaces,
     faces32: PackedFaces,
     tmp_path: Path,
-    request: pytest.FixtureRequest,
 ) -> None:
-    if (name, device) == ("wgan-gp", "cuda"):
-        request.applymarker(UNLIKE)
     torch.set_num_threads(1)
     command = header_command(name)
     assert command[:2] == ["train", name]
@@ -197,12 +190,10 @@ def test_steps_of_one_kind_are_the_same_operations(name: str, faces64: PackedFac
 @needs_cuda
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", NAMES)
-def test_replayed_steps_are_the_steps(
-    name: str, precision: str, faces64: PackedFaces, faces32: PackedFaces, request: pytest.FixtureRequest
-) -> None:
+def test_replayed_steps_are_the_steps(name: str, precision: str, faces64: PackedFaces, faces32: PackedFaces) -> None:
     """To the last bit, with rates that fall, and after a return to an earlier state."""
     if (name, precision) == ("wgan-gp", "fp32"):
-        request.applymarker(UNLIKE)
+        pytest.skip("on CUDA two fp32 trainings of wgan-gp in one process were seen to differ, with graphs or without")
     recipe = small_recipe(name, f"engine.precision={precision}", "schedule.decay=1")
     medium = open_medium(recipe, fitting(recipe, faces64, faces32))
 
