@@ -11,9 +11,10 @@ from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from limner.core.errors import UserError
+from limner.core.records import read_record
 
 INFO, IMAGES, ATTRIBUTES, INDEX = "dataset.json", "images.npy", "attributes.npy", "index.csv"
 REJECTS, PREVIEW, FREQUENCIES = "rejects.csv", "preview.png", "frequencies.png"
@@ -178,12 +179,7 @@ def _read_info(path: Path, kind: type[Info]) -> Info:
     file = path / INFO
     if not file.is_file():
         raise UserError(f"{path} is not a prepared data set (it has no {INFO}): make one with limner prepare")
-    try:
-        return kind.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise UserError(f"{file} cannot be used, {where}: {first['msg']}; prepare the data again") from error
+    return read_record(file, kind, "prepare the data again")
 
 
 def write_rows(file: Path, header: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:

@@ -15,20 +15,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from limner.core.errors import UserError
-from limner.core.files import sha256
+from limner.core.records import check_sum, read_record
 from limner.core.version import __version__
 from limner.features.extractor import Extractor
 from limner.features.lite0 import Lite0
 
 SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "judge"
 WEIGHTS, CONFIG, CARD = "judge.safetensors", "config.json", "README.md"
-MAX_CONFIG_BYTES = 1 << 20
 EYES: Literal["lite0"] = "lite0"
 
 DROPOUT_FEATURES, DROPOUT_HIDDEN = 0.2, 0.5
@@ -152,10 +151,9 @@ def load_judge(path: Path | None = None, device: str = "cpu") -> Judge:
     Raises UserError where there is none, its files are damaged, or `lite0` is not the one it learned with.
     """
     folder = SHIPPED if path is None else Path(path)
-    config = read_judge_config(folder)
+    config = read_record(folder / CONFIG, JudgeConfig, MEND)
     weights = folder / WEIGHTS
-    if not weights.is_file() or sha256(weights) != config.weights_sha256:
-        raise UserError(f"{weights} is missing or damaged (its checksum is not the one in {CONFIG}): {MEND}.")
+    check_sum(weights, config.weights_sha256, MEND)
     head = Head(config.dimension, config.hidden, len(config.attribute_names))
     try:
         head.load_state_dict(load_file(weights))
@@ -202,18 +200,3 @@ believed to see; it says nothing true about any person, and is not to be used to
 |---|---|
 {rows}
 """
-
-
-def read_judge_config(folder: Path) -> JudgeConfig:
-    """config.json of a judge's folder; raises UserError where it cannot be used."""
-    file = folder / CONFIG
-    try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise UserError(f"{file} is larger than {MAX_CONFIG_BYTES:,} bytes: that is no judge's config.")
-        return JudgeConfig.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{file} cannot be used, {where}: {first['msg']}; {MEND}.") from None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): {MEND}.") from None

@@ -20,11 +20,12 @@ from limner.core.device import machine_facts
 from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, write_file
 from limner.core.randomness import sole_training, stream, torch_seed
+from limner.core.records import read_record
 from limner.data.packed import PackedFaces
 from limner.features.extractor import Extractor
 from limner.features.lite0 import Lite0
 from limner.judge.control import balanced_accuracy
-from limner.judge.judge import CARD, CONFIG, WEIGHTS, Head, Judge, JudgeConfig, card_of, read_judge_config
+from limner.judge.judge import CARD, CONFIG, MEND, WEIGHTS, Head, Judge, JudgeConfig, card_of
 
 PORTION = 256  # pictures looked at between two steps of the progress bar
 
@@ -200,6 +201,6 @@ def _check_room(out: Path, force: bool) -> None:
     if not force:
         raise UserError(f"{out} exists: choose another --out, or replace it with --force.")
     try:
-        read_judge_config(out)
+        read_record(out / CONFIG, JudgeConfig, MEND)
     except UserError:
         raise UserError(f"{out} is not a judge; --force replaces nothing else: choose another --out.") from None

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from limner.core.device import all_finite, find_device, gains_by_bf16
 from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, write_file
 from limner.core.pixels import to_pixels
+from limner.core.records import check_sum, read_record
 from limner.core.version import __version__
 from limner.images.curve_plots import small_pictures
 from limner.latent.labels import face_labels, rare_request, read_asked
@@ -33,7 +34,7 @@ from limner.recipes.schema import GeneratorSettings
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 NOTHING = np.zeros((0, 0), np.uint8)
 KNOWN = "known_attributes"  # among the weights, but none of them
-MAX_CONFIG_BYTES = 1 << 20
+MEND = "take a whole copy of the model"
 # Every pass runs on exactly this many latents, so that a face does not depend on how many are asked for.
 BATCH = 64
 
@@ -87,8 +88,7 @@ class Model:
         folder = find_model(Path(path))
         config = read_config(folder)
         weights = folder / WEIGHTS
-        if not weights.is_file() or sha256(weights) != config.weights_sha256:
-            raise UserError(f"{weights} is missing or damaged (its checksum is not the one in {CONFIG}).")
+        check_sum(weights, config.weights_sha256, MEND)
         generator = build_generator(config.generator, config.size, config.latent_size + len(config.attribute_names))
         try:
             tensors = load_file(weights)
@@ -242,17 +242,7 @@ def find_model(path: Path) -> Path:
 
 def read_config(folder: Path) -> ModelConfig:
     """config.json of a model folder; raises UserError where it is not one that we can read."""
-    file = folder / CONFIG
-    try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise UserError(f"{file} is larger than {MAX_CONFIG_BYTES:,} bytes: that is no model's config.")
-        return ModelConfig.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{file} cannot be used, {where}: {first['msg']}.") from None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+    return read_record(folder / CONFIG, ModelConfig, MEND)
 
 
 def save_model(

@@ -1,0 +1,35 @@
+"""JSON files that Limner wrote and reads again, from whoever they come: bounded, typed, and checked against a sum."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from limner.core.errors import UserError
+from limner.core.files import sha256
+
+MAX_BYTES = 1 << 20
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def read_record(file: Path, kind: type[Record], mend: str) -> Record:
+    """The record of this `kind` in a JSON file; `mend` is what a user does about a file that cannot be used.
+
+    Raises UserError, with the first problem, where the file cannot be read, is too large, or is no such record.
+    """
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise UserError(f"{file} is larger than {MAX_BYTES:,} bytes, which none of ours is: {mend}.")
+        return kind.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{file} cannot be used, {where}: {first['msg']}; {mend}.") from None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): {mend}.") from None
+
+
+def check_sum(file: Path, expected: str, mend: str) -> None:
+    """Raise UserError where `file` is not there, or its sha256 is not the `expected` one."""
+    if not file.is_file() or sha256(file) != expected:
+        raise UserError(f"{file} is missing or damaged (its checksum is not the one that was kept): {mend}.")
