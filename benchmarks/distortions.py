@@ -18,7 +18,8 @@ from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
 from limner.evaluation.distances import frechet_distance
 from limner.evaluation.extractors import load_extractor
-from limner.evaluation.metrics import metric_name, moments
+from limner.evaluation.measure import moments
+from limner.evaluation.metrics import metric_name
 from limner.features.extractor import Extractor
 
 NOISE = (4, 8, 16, 32)  # standard deviation, of 255

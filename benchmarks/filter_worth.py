@@ -26,7 +26,7 @@ from limner.data.packed import PackedFaces
 from limner.evaluation.distances import frechet_distance
 from limner.evaluation.evaluate import evaluate
 from limner.evaluation.extractors import load_extractor
-from limner.evaluation.metrics import moments
+from limner.evaluation.measure import moments
 from limner.model.model import Model
 
 RESULTS = Path(__file__).parent / "results" / "filter_worth.json"

@@ -244,24 +244,33 @@ def sample(
     _say(str(path))
 
 
+RealData = Annotated[Path, typer.Option(help="Folder that limner prepare made: the real pictures.")]
+Protocol = Annotated[str, typer.Option(help="quick, report004, celeba178-50k, training, or a TOML file of your own.")]
+Samples = Annotated[int | None, typer.Option(help="Pictures to generate. Default: the protocol's number.")]
+Extractor = Annotated[
+    str | None, typer.Option(help="inception (its distance alone is FID), lite0 or judge. Default: the protocol's.")
+]
 Weights = Annotated[
     Path | None, typer.Option(help="File of the extractor's weights, where it is not the one that comes with it.")
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        help="Sets of pictures, for a spread: 1, or at least 3. Default: the protocol's number; limner compare: at "
+        "least 3."
+    ),
 ]
 
 
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run, a model folder, or the name of a shipped model.")],
-    data: Annotated[Path, typer.Option(help="Folder that limner prepare made: the real pictures.")],
-    protocol: Annotated[
-        str, typer.Option(help="quick, report004, celeba178-50k, training, or a TOML file of your own.")
-    ] = "quick",
-    samples: Annotated[int | None, typer.Option(help="Pictures to generate. Default: the protocol's number.")] = None,
-    extractor: Annotated[
-        str | None, typer.Option(help="inception (its distance alone is FID), lite0 or judge. Default: the protocol's.")
-    ] = None,
+    data: RealData,
+    protocol: Protocol = "quick",
+    samples: Samples = None,
+    extractor: Extractor = None,
     weights: Weights = None,
-    seeds: Annotated[int | None, typer.Option(help="Sets of pictures, for a spread: 1, or at least 3.")] = None,
+    seeds: Seeds = None,
     truncation: Annotated[float, typer.Option(help="As in limner sample.")] = 1.0,
     out: Annotated[Path | None, typer.Option(help="Also write the results as JSON.")] = None,
     device: Device = "cpu",
@@ -294,15 +303,13 @@ def evaluate(
 @app.command()
 def compare(
     models: Annotated[list[str], typer.Argument(help="Runs, model folders, or names of shipped models.")],
-    data: Annotated[Path, typer.Option(help="Folder that limner prepare made: the real pictures.")],
+    data: RealData,
     out: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("compare.html"),
-    protocol: Annotated[str, typer.Option(help="As in limner evaluate.")] = "quick",
-    samples: Annotated[int | None, typer.Option(help="As in limner evaluate.")] = None,
-    extractor: Annotated[str | None, typer.Option(help="As in limner evaluate.")] = None,
+    protocol: Protocol = "quick",
+    samples: Samples = None,
+    extractor: Extractor = None,
     weights: Weights = None,
-    seeds: Annotated[
-        int | None, typer.Option(help="Sets of pictures. Default: the protocol's number, but at least 3.")
-    ] = None,
+    seeds: Seeds = None,
     nearest: Annotated[
         bool, typer.Option(help="Show the nearest training pictures: the page then holds pictures of real people.")
     ] = True,

@@ -16,7 +16,7 @@ from limner.evaluation import reference as referring
 from limner.evaluation.distances import kernel_distance
 from limner.evaluation.evaluate import evaluate
 from limner.evaluation.generate import mirrored, shrink
-from limner.evaluation.metrics import enough_subsets
+from limner.evaluation.measure import enough_subsets
 from limner.evaluation.results import describe, read_metrics, refuse_mixed, results_table
 from limner.evaluation.setup import set_up
 from limner.judge.control import balanced_accuracy

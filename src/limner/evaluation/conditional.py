@@ -7,7 +7,8 @@ import numpy as np
 from limner.data.packed import PackedFaces
 from limner.evaluation.distances import frechet_distance
 from limner.evaluation.generate import Fakes
-from limner.evaluation.metrics import Measured, metric_name, moments
+from limner.evaluation.measure import Measured, moments
+from limner.evaluation.metrics import metric_name
 from limner.evaluation.reference import FEWEST
 from limner.evaluation.setup import Found, Setup, crop_of
 from limner.judge.control import attribute_control

@@ -18,8 +18,9 @@ from limner.core.version import __version__
 from limner.data.packed import PackedFaces
 from limner.evaluation.conditional import conditional_distance, controlled, load_judge_for
 from limner.evaluation.generate import SHRUNK_RULE, draw, mirrored
+from limner.evaluation.measure import STEPS, Measured, measure
 from limner.evaluation.memorisation import Memorisation, memorisation
-from limner.evaluation.metrics import STEPS, Measured, measure, metric_name
+from limner.evaluation.metrics import metric_name
 from limner.evaluation.results import Conditions, Result, append_metrics, write_results
 from limner.evaluation.setup import Found, Setup, set_up, warn
 from limner.features.extractor import Extractor

@@ -1,80 +1,116 @@
-"""The distances between two sets of features, each under the only name that it may bear.
+"""The table of metrics: what each is called, which values are good, and where reports show it."""
 
-Shapes: N real and M other pictures, D features.
-"""
-
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-
-from limner.evaluation.distances import Moments, frechet_distance, kernel_distance, manifold
-
-STEPS = 3  # that `measure` advances by
-SUBSET, SUBSETS = 1000, 100  # of a kernel distance, as everybody takes them
-NEIGHBOURS = 5  # that a ball of precision, recall, density and coverage reaches to
+from dataclasses import dataclass
+from typing import Literal
 
 
-class Measured(NamedTuple):
-    """One value, its standard error where the metric has one, and what a reader must know of how it was made."""
+@dataclass(frozen=True)
+class Metric:
+    """All that is known of a metric, whatever features it is measured in."""
 
-    value: float
-    standard_error: float | None = None
-    details: Mapping[str, Any] = {}
+    name: str
+    """The metric's name in a result begins with it; the features follow."""
+    better: Literal["lower", "higher"] | None
+    """`None`: neither; a memorisation share should be one half."""
+    note: str
+    """What it measures, in a sentence or two."""
+    chart: str | None = None
+    """Title of the chart that it shares with other metrics where there is one model; `None`: it has its own."""
+    compared: bool = False
+    """Whether a comparison of models draws it along their trainings; its table has every metric."""
+    ranks: bool = False
+    """Whether a comparison of models ranks them by it."""
+    inception: str | None = None
+    """Its name where the features are those of Inception (2015); `None`: its usual name."""
+
+
+MANIFOLD_CHART = "Precision, recall, density, coverage"
+METRIC_TABLE = (
+    Metric(
+        "fid",
+        "lower",
+        "Fréchet distance of the generated pictures, as a whole, from the real ones. Lower is better.",
+        compared=True,
+        ranks=True,
+    ),
+    Metric(
+        "fd",
+        "lower",
+        "Fréchet distance of the generated pictures, as a whole, from the real ones, in other features than FID's. "
+        "Lower is better.",
+        compared=True,
+        ranks=True,
+        inception="fid",
+    ),
+    Metric(
+        "kid",
+        "lower",
+        "Kernel distance: like the Fréchet distance, but the number of pictures does not shift it. Lower is better.",
+        compared=True,
+        inception="kid",
+    ),
+    Metric(
+        "conditional",
+        "lower",
+        "Mean over the frequent attributes: Fréchet distance of the pictures asked to have one from the real ones that "
+        "have it. Lower is better.",
+    ),
+    Metric(
+        "precision",
+        "higher",
+        "Share of the generated pictures that lie among real ones: quality. Higher is better.",
+        chart=MANIFOLD_CHART,
+        compared=True,
+    ),
+    Metric(
+        "recall",
+        "higher",
+        "Share of the real pictures that lie among generated ones: variety. Higher is better.",
+        chart=MANIFOLD_CHART,
+        compared=True,
+    ),
+    Metric(
+        "density",
+        "higher",
+        "Quality, as precision, but an odd real picture cannot feign it. Higher is better.",
+        chart=MANIFOLD_CHART,
+    ),
+    Metric(
+        "coverage",
+        "higher",
+        "Share of the real pictures that have a generated one nearby: variety. Higher is better.",
+        chart=MANIFOLD_CHART,
+    ),
+    Metric(
+        "memorisation",
+        None,
+        "Share of the generated pictures that lie closer to a training than to a held-out picture, as if there were as "
+        "many of each. One half is right; near 1 they are copies. Where precision is near 0 it says nothing.",
+        chart="Memorisation",
+    ),
+    Metric(
+        "attribute_control",
+        "higher",
+        "How surely a classifier finds the attributes that were asked for, as a share of how surely it finds them in "
+        "real pictures. Higher is better.",
+        chart="Attribute control",
+        compared=True,
+    ),
+)
+PARTS = {"pixels": " By pixels.", "mean": " Mean over all attributes.", "rarest": " Mean over the ten rarest."}
+
+
+def metric_of(name: str) -> Metric:
+    """The metric that a name in a result means; one of that name without direction and note where none is known."""
+    return next((metric for metric in METRIC_TABLE if name.startswith(metric.name)), Metric(name, None, ""))
 
 
 def metric_name(kind: str, extractor: str) -> str:
     """`fid` and `kid` belong to the features of 2015's Inception alone; everything else names its features."""
-    if extractor == "inception" and kind in ("fd", "kid"):
-        return {"fd": "fid", "kid": "kid"}[kind]
-    return f"{kind}_{extractor}"
+    short = metric_of(kind).inception if extractor == "inception" else None
+    return short or f"{kind}_{extractor}"
 
 
-def better(metric: str) -> Literal["lower", "higher"] | None:
-    """Which values of a metric are good ones."""
-    if metric.startswith(("fid", "fd_", "kid", "conditional")):
-        return "lower"
-    return None if metric.startswith("memorisation") else "higher"
-
-
-def moments(features_ND: NDArray[np.float32]) -> Moments:
-    """Number, mean and covariance of features."""
-    found = Moments()
-    found.add(features_ND)
-    return found
-
-
-def measure(
-    real_ND: NDArray[np.float32],
-    real: Moments,
-    other_MD: NDArray[np.float32],
-    extractor: str,
-    advance: Callable[[int], None],
-) -> dict[str, Measured]:
-    """Every distance of `other_MD` from `real_ND`, whose moments are `real`, by the metric's name."""
-    frechet = frechet_distance(real, moments(other_MD))
-    advance(1)
-    pictures = min(len(real_ND), len(other_MD))
-    size, subsets = min(SUBSET, pictures // 2), enough_subsets(pictures)
-    kid = kernel_distance(real_ND, other_MD, size, subsets)
-    advance(1)
-    shares = manifold(real_ND, other_MD, NEIGHBOURS)
-    advance(1)
-    measured = {
-        "fd": Measured(frechet),
-        "kid": Measured(*kid, {"subsets": subsets, "subset_size": size}),
-        **{kind: Measured(value, None, {"k": NEIGHBOURS}) for kind, value in shares._asdict().items()},
-    }
-    return {metric_name(kind, extractor): value for kind, value in measured.items()}
-
-
-def enough_subsets(pictures: int) -> int:
-    """Random subsets for a kernel distance of so many pictures: the usual 100, or fewer where more would say no more.
-
-    Subsets of few pictures overlap. Once the choice of subsets adds a twentieth to the variance that the pictures
-    themselves bring, more of them cost time and tell nothing.
-    """
-    size = min(SUBSET, pictures // 2)
-    return min(SUBSETS, math.ceil(20 * (pictures - size) / size))
+def note(name: str) -> str:
+    """What the number of this name in a result measures, in a sentence or two."""
+    return metric_of(name).note + PARTS.get(name.rpartition("_")[2], "")

@@ -19,7 +19,7 @@ from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, write_file
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
-from limner.evaluation.metrics import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measure, moments
+from limner.evaluation.measure import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measure, moments
 from limner.evaluation.protocol import Protocol
 from limner.evaluation.results import Floor
 from limner.features.cache import cache_folder

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from limner.core.errors import UserError
 from limner.core.files import write_file
+from limner.evaluation.metrics import note
 
 METRICS = "metrics.jsonl"
 FORMAT = "limner results"
@@ -20,29 +21,6 @@ CHOOSES = (
     "Not to be reported: pictures of the split {split} also choose (train the weights, val the model in best/). "
     "Only the split test reports."
 )
-
-NOTES = {
-    "fid": "Fréchet distance of the generated pictures, as a whole, from the real ones. Lower is better.",
-    "fd": "Fréchet distance of the generated pictures, as a whole, from the real ones, in other features than FID's. "
-    "Lower is better.",
-    "kid": "Kernel distance: like the Fréchet distance, but the number of pictures does not shift it. Lower is better.",
-    "conditional": "Mean over the frequent attributes: Fréchet distance of the pictures asked to have one from the "
-    "real ones that have it. Lower is better.",
-    "precision": "Share of the generated pictures that lie among real ones: quality. Higher is better.",
-    "recall": "Share of the real pictures that lie among generated ones: variety. Higher is better.",
-    "density": "Quality, as precision, but an odd real picture cannot feign it. Higher is better.",
-    "coverage": "Share of the real pictures that have a generated one nearby: variety. Higher is better.",
-    "memorisation": "Share of the generated pictures that lie closer to a training than to a held-out picture, as if "
-    "there were as many of each. One half is right; near 1 they are copies. Where precision is near 0 it says nothing.",
-    "attribute_control": "How surely a classifier finds the attributes that were asked for, as a share of how surely "
-    "it finds them in real pictures. Higher is better.",
-}
-FAMILIES = (
-    ("Precision, recall, density, coverage", ("precision", "recall", "density", "coverage")),
-    ("Memorisation", ("memorisation",)),
-    ("Attribute control", ("attribute_control",)),
-)
-"""Metrics that share a chart where there is one model; every other has its own."""
 
 
 class Conditions(BaseModel):
@@ -162,17 +140,6 @@ def refuse_mixed(results: Sequence[Result]) -> None:
                 f"{before.metric} of {before.model} and of {result.model} cannot stand in one column "
                 f"({'; '.join(differences)}): evaluate both with the same protocol and data."
             )
-
-
-def kind(metric: str) -> str:
-    """What a metric measures, without its features: a key of NOTES; the metric itself where none fits."""
-    return next((name for name in NOTES if metric.startswith(name)), metric)
-
-
-def note(metric: str) -> str:
-    """What a metric measures, in a sentence or two."""
-    parts = {"pixels": " By pixels.", "mean": " Mean over all attributes.", "rarest": " Mean over the ten rarest."}
-    return NOTES.get(kind(metric), "") + parts.get(metric.rpartition("_")[2], "")
 
 
 def evaluations(results: Iterable[Result]) -> list[list[Result]]:

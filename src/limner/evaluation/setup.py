@@ -19,7 +19,8 @@ from limner.data.packed import PackedFaces
 from limner.evaluation.distances import Moments
 from limner.evaluation.extractors import default_extractor, load_extractor
 from limner.evaluation.generate import shrink_rows
-from limner.evaluation.metrics import Measured, better, moments
+from limner.evaluation.measure import Measured, moments
+from limner.evaluation.metrics import metric_of
 from limner.evaluation.protocol import Protocol, check_seeds, departures, load_protocol
 from limner.evaluation.reference import FEWEST, Reference, choose_rows, load_reference
 from limner.evaluation.results import Conditions, Floor, Result
@@ -140,7 +141,7 @@ class Found:
         errors = [each.standard_error for each in self.values if each.standard_error is not None]
         return Result(
             metric=metric,
-            better=better(metric),
+            better=metric_of(metric).better,
             value=float(np.mean(values)),
             spread=float(np.std(values, ddof=1)) if len(values) > 1 else None,
             values=tuple(values),

@@ -12,14 +12,13 @@ from limner.core.files import write_file
 from limner.core.version import __version__
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import check_size, evaluate_model
+from limner.evaluation.metrics import metric_of, note
 from limner.evaluation.protocol import MANY_SEEDS, load_protocol
 from limner.evaluation.results import (
     Result,
     append_metrics,
     describe,
     evaluations,
-    kind,
-    note,
     read_metrics,
     refuse_mixed,
     table_rows,
@@ -34,7 +33,6 @@ from limner.reports.verdict import leader_of, verdict
 from limner.runs.run import is_run, read_log
 
 CURVES = ("overlap", "diversity", "nearest_training")  # and every loss
-METRIC_CURVES = ("fid", "fd", "kid", "precision", "recall", "attribute_control")  # the table has them all
 
 
 @checked
@@ -224,7 +222,7 @@ def _metric_charts(entries: Sequence[Entry]) -> list[Row]:
     points: dict[Any, dict[int, dict[int, float]]] = {}  # (conditions, metric) -> entry -> images -> value
     for position, entry in enumerate(entries):
         for result in read_metrics(entry.path) if entry.run else []:
-            if kind(result.metric) not in METRIC_CURVES:
+            if not metric_of(result.metric).compared:
                 continue
             lines = points.setdefault((result.conditions(), result.metric), {})
             lines.setdefault(position, {})[result.images] = result.value

@@ -21,14 +21,12 @@ from PIL import Image
 
 from limner.core.errors import UserError
 from limner.core.files import write_file
+from limner.evaluation.metrics import metric_of, note
 from limner.evaluation.results import (
-    FAMILIES,
     Conditions,
     Result,
     describe,
     evaluations,
-    kind,
-    note,
     read_metrics,
     table_rows,
 )
@@ -130,7 +128,7 @@ def _metric_charts(measured: list[list[Result]], rows: list[Row]) -> list[Row]:
 
 def _family(metric: str) -> str:
     """The title of the chart that a metric is drawn in."""
-    return next((title for title, kinds in FAMILIES if kind(metric) in kinds), metric)
+    return metric_of(metric).chart or metric
 
 
 def _read_info(path: Path) -> Row:

@@ -11,10 +11,8 @@ from PIL import Image
 
 from limner.evaluation.generate import asked_for
 from limner.evaluation.memorisation import Pair, nearest_sheet
-from limner.evaluation.results import (
-    Result,
-    kind,
-)
+from limner.evaluation.metrics import metric_of
+from limner.evaluation.results import Result
 from limner.evaluation.setup import Setup
 from limner.images.grid import face_grid
 from limner.model.model import Model
@@ -50,7 +48,7 @@ def nearest_sheets(entry: Entry, setup: Setup) -> list[Row]:
     """Generated faces beside their nearest training pictures, in each kind of features that was looked at."""
     sheets = []
     for result in entry.results:
-        if kind(result.metric) != "memorisation":
+        if metric_of(result.metric).name != "memorisation":
             continue
         pairs = result.details["closest"]
         labels_NA = asked_for(entry.model, setup.faces, result.split, result.n_fake, result.seeds[0])

@@ -3,12 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
-from limner.evaluation.results import (
-    Result,
-    decimals,
-    fixed,
-    kind,
-)
+from limner.evaluation.metrics import metric_of
+from limner.evaluation.results import Result, decimals, fixed
 from limner.reports.page import Row
 
 SURE = 2.0
@@ -19,7 +15,7 @@ exceeds that in about 3 of 100 comparisons (Student's t, 4 degrees of freedom)."
 def verdict(names: Sequence[str], columns: Sequence[Sequence[Result]]) -> Row:
     """What the results say in words: a `headline` and `sentences`. One column of results for each name."""
     found = [{result.metric: result for result in column} for column in columns]
-    distances = (metric for metric in found[0] if kind(metric) in ("fid", "fd") and all(metric in of for of in found))
+    distances = (metric for metric in found[0] if metric_of(metric).ranks and all(metric in of for of in found))
     metric = next(distances, None)
     if metric is None:
         return {"headline": "Nothing to rank by: no distance was measured of every model", "sentences": []}
