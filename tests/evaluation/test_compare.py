@@ -12,7 +12,7 @@ from PIL import Image
 from limner.core.errors import UserError
 from limner.evaluation.evaluate import evaluate_model
 from limner.evaluation.results import Floor, Result, append_metrics, read_metrics, table_rows
-from limner.evaluation.setup import set_up
+from limner.evaluation.setup import EvaluationOptions, set_up
 from limner.recipes.load import load_recipe
 from limner.reports import compare as comparing
 from limner.reports.compare import compare, short_names
@@ -183,7 +183,7 @@ def test_the_page_holds_what_was_measured(runs, faces, eyes):
 
 
 def test_what_a_run_keeps_is_not_measured_again(runs, faces, eyes):
-    setup = set_up(faces, samples=60, extractor=eyes, quiet=True)
+    setup = set_up(faces, EvaluationOptions(samples=60, extractor=eyes, quiet=True))
     append_metrics(runs.paths[1], evaluate_model(runs.models["fair"], setup, "fair"))
     assert len(setup.reference.real_ND)  # kept from here on
 
@@ -203,7 +203,7 @@ def test_what_a_run_keeps_is_not_measured_again(runs, faces, eyes):
 
 def test_numbers_of_other_conditions_share_no_chart(runs, faces, eyes, painted):
     for protocol, count in (("quick", 60), ("quick", 80), ("training", 60)):
-        setup = set_up(faces, protocol=protocol, samples=count, extractor=eyes, quiet=True)
+        setup = set_up(faces, EvaluationOptions(protocol, count, eyes, quiet=True))
         for images in (100, 200):
             early = painted(runs.models["fair"].paint, images=images, weights_sha256="")
             append_metrics(runs.paths[1], evaluate_model(early, setup, "fair"))
@@ -267,7 +267,7 @@ def test_models_of_other_crops_or_sizes_are_refused(runs, faces, eyes):
 
 
 def test_kept_results_of_other_conditions_are_never_taken(runs, faces, eyes, monkeypatch):
-    setup = set_up(faces, samples=60, extractor=eyes, quiet=True)
+    setup = set_up(faces, EvaluationOptions(samples=60, extractor=eyes, quiet=True))
     results = evaluate_model(runs.models["fair"], setup, "fair")
     monkeypatch.setattr(comparing, "evaluate_model", lambda model, setup, name: results)
     changes = [

@@ -18,7 +18,7 @@ from limner.evaluation.evaluate import evaluate
 from limner.evaluation.generate import mirrored, shrink
 from limner.evaluation.measure import enough_subsets
 from limner.evaluation.results import describe, read_metrics, refuse_mixed, results_table
-from limner.evaluation.setup import set_up
+from limner.evaluation.setup import EvaluationOptions, set_up
 from limner.judge.control import balanced_accuracy
 from limner.model.model import load, save_model
 from limner.networks import build_generator
@@ -548,7 +548,7 @@ def test_without_inception_s_weights_a_protocol_says_what_it_measured_with(faces
         "limner.evaluation.setup.load_extractor", lambda name, weights, device: eyes if name == "lite0" else 1 / 0
     )
     eyes.name = "lite0"
-    setup = set_up(faces, protocol="report004", quiet=True)
+    setup = set_up(faces, EvaluationOptions("report004", quiet=True))
     text = " ".join(setup.warnings)
     assert "Inception's weights are not on this machine" in text
     assert "the extractor is lite0, not inception" in text

@@ -22,7 +22,7 @@ from limner.evaluation.measure import STEPS, Measured, measure
 from limner.evaluation.memorisation import Memorisation, memorisation
 from limner.evaluation.metrics import metric_name
 from limner.evaluation.results import Conditions, Result, append_metrics, write_results
-from limner.evaluation.setup import Found, Setup, set_up, warn
+from limner.evaluation.setup import EvaluationOptions, Found, Setup, set_up, warn
 from limner.features.extractor import Extractor
 from limner.judge.judge import Judge
 from limner.model.model import Model
@@ -61,8 +61,7 @@ def evaluate(
     if out is not None and not out.parent.is_dir():
         raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
     loaded = Model.load(model, device) if isinstance(model, str | Path) else model
-    setup = set_up(
-        data,
+    options = EvaluationOptions(
         protocol=protocol,
         samples=samples,
         extractor=extractor,
@@ -72,6 +71,7 @@ def evaluate(
         device=device,
         quiet=quiet,
     )
+    setup = set_up(data, options)
     results = evaluate_model(loaded, setup, loaded.config.recipe if loaded is model else str(model))
     if isinstance(model, str | Path) and is_run(Path(model)):
         append_metrics(Path(model), results)

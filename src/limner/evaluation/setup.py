@@ -28,6 +28,20 @@ from limner.features.extractor import Extractor
 
 
 @dataclass(frozen=True)
+class EvaluationOptions:
+    """What the caller of an evaluation chooses, whatever the model; `evaluate` and `compare` say what each means."""
+
+    protocol: str | Path = "quick"
+    samples: int | None = None
+    extractor: str | Extractor | None = None
+    weights: str | Path | None = None
+    seeds: int | None = None
+    truncation: float = 1.0
+    device: str = "cpu"
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
 class Setup:
     """An evaluation before it draws anything: what it measures with, against what, and what must be said of it."""
 
@@ -57,24 +71,14 @@ class Setup:
             return shrink_rows(self.faces, train, advance), shrink_rows(self.faces, heldout, advance)
 
 
-def set_up(
-    data: PackedFaces | str | Path,
-    *,
-    protocol: str | Path = "quick",
-    samples: int | None = None,
-    extractor: str | Extractor | None = None,
-    weights: str | Path | None = None,
-    seeds: int | None = None,
-    truncation: float = 1.0,
-    device: str = "cpu",
-    quiet: bool = False,
-) -> Setup:
+def set_up(data: PackedFaces | str | Path, options: EvaluationOptions = EvaluationOptions()) -> Setup:
     """Settle everything that does not depend on the model, so that several models can be measured alike.
 
     Raises UserError as `evaluate`.
     """
-    chosen = load_protocol(protocol)
-    seeds = chosen.seeds if seeds is None else seeds
+    samples, extractor, weights, truncation = options.samples, options.extractor, options.weights, options.truncation
+    chosen = load_protocol(options.protocol)
+    seeds = chosen.seeds if options.seeds is None else options.seeds
     check_seeds(seeds)
     if samples is not None and samples < FEWEST:
         raise UserError(f"--samples is {samples}; at least {FEWEST} generated pictures are needed, better thousands.")
@@ -90,7 +94,9 @@ def set_up(
                 "them."
             )
     if isinstance(extractor, str):
-        extractor = load_extractor(extractor, None if weights is None else Path(weights), str(find_device(device)))
+        extractor = load_extractor(
+            extractor, None if weights is None else Path(weights), str(find_device(options.device))
+        )
 
     real, floor = (len(rows) for rows in choose_rows(faces, chosen, samples))
     fake = samples or chosen.fake or real
@@ -106,7 +112,7 @@ def set_up(
         warnings.append(
             f"Only {floor:,} training pictures for the floors beside {fake:,} generated ones: compare with care."
         )
-    warn(warnings, quiet)
+    warn(warnings, options.quiet)
     conditions = Conditions(
         protocol=chosen.name,
         n_real=real,
@@ -120,7 +126,7 @@ def set_up(
         resize=extractor.resize,
         truncation=truncation,
     )
-    return Setup(faces, chosen, extractor, conditions, tuple(range(seeds)), tuple(warnings), quiet)
+    return Setup(faces, chosen, extractor, conditions, tuple(range(seeds)), tuple(warnings), options.quiet)
 
 
 def crop_of(faces: PackedFaces) -> str:

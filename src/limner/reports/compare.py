@@ -23,7 +23,7 @@ from limner.evaluation.results import (
     refuse_mixed,
     table_rows,
 )
-from limner.evaluation.setup import Setup, crop_of, set_up
+from limner.evaluation.setup import EvaluationOptions, Setup, crop_of, set_up
 from limner.features.extractor import Extractor
 from limner.model.model import Model
 from limner.reports.charts import charts_of
@@ -74,8 +74,7 @@ def compare(
     loaded = [Model.load(path, device) for path in paths]
     faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data, verify=True)
     _refuse_misfits(paths, loaded, faces)
-    setup = set_up(
-        faces,
+    options = EvaluationOptions(
         protocol=protocol,
         samples=samples,
         extractor=extractor,
@@ -84,6 +83,7 @@ def compare(
         device=device,
         quiet=quiet,
     )
+    setup = set_up(faces, options)
     names = short_names(paths)
     entries = [
         Entry(name, path, model, _results(path, model, setup))

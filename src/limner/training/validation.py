@@ -13,7 +13,7 @@ from limner.core.files import write_file
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import evaluate_model
 from limner.evaluation.results import METRICS, append_metrics, read_metrics
-from limner.evaluation.setup import set_up
+from limner.evaluation.setup import EvaluationOptions, set_up
 from limner.model.model import Model, ModelConfig, save_model
 from limner.runs.run import BEST, Run
 
@@ -28,7 +28,7 @@ class Judgement:
 
     def __init__(self, run: Run, faces: PackedFaces, engine: Engine) -> None:
         self.run, self.engine = run, engine
-        self.setup = set_up(faces, protocol=PROTOCOL, device=engine.device.type, quiet=True)
+        self.setup = set_up(faces, EvaluationOptions(PROTOCOL, device=engine.device.type, quiet=True))
         self.metric = f"fd_{self.setup.extractor.name}"
 
     def judge(self, generator: nn.Module, facts: dict[str, Any], known_MA: NDArray[np.uint8]) -> float:
