@@ -23,15 +23,15 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    help="Prepare face pictures, train face generators on them, and draw new faces.\n\n"
-    "New here? `limner demo` does all of it in minutes, without any download.",
+    help="Prepare face images, train face generators on them, and sample new faces.\n\n"
+    "New here? `limner demo` runs all of these steps in minutes, without any download.",
 )
 console = Console()
 SECONDS_FOR_MAIN = 15.0
 
-Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.", show_default=True)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on the terminal.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -45,7 +45,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _limner(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -57,7 +57,7 @@ def demo(
     minutes: Annotated[float, typer.Option(help="Minutes of training.")] = 2.0,
     force: Force = False,
 ) -> None:
-    """The whole way, in minutes on a CPU: draw faces, train on them, draw new ones, write the report."""
+    """Run all steps in minutes on a CPU: draw synthetic faces, train on them, sample new ones, write the report."""
     from limner.demo import demo as run_demo
 
     run_demo(out, minutes=minutes, force=force)
@@ -65,9 +65,9 @@ def demo(
 
 @app.command()
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Show this recipe whole.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Show this recipe in full.", show_default=False)] = None,
 ) -> None:
-    """List the recipes, or show one: its settings, what to expect of it, and the command to run it."""
+    """List the recipes, or show one: its settings, what to expect, and the command to train it."""
     from limner.recipes import recipe_headers, recipe_names, recipe_text
 
     if name is None:
@@ -89,35 +89,35 @@ def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            help="CelebA as it is distributed (folder or zip), any folder or zip of pictures, synthetic:N for N drawn "
-            "faces, or faces:N for N that the model of this name makes up."
+            help="CelebA as distributed (folder or zip), any folder or zip of images, synthetic:N for N drawn faces, "
+            "or faces:N for N faces sampled from the model of this name."
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    out: Annotated[Path, typer.Argument(help="Folder to create.")],
     size: Annotated[int, typer.Option(help="Width and height in pixels.")] = 64,
     crop: Annotated[
         str | None,
         typer.Option(
             help="Crop preset: report000, report004, centre178, ddim128 or square. Default: report004 for CelebA, "
-            "square for other pictures."
+            "square for other images."
         ),
     ] = None,
-    keep: Annotated[float, typer.Option(help="Probability with which each picture is used.")] = 1.0,
+    keep: Annotated[float, typer.Option(help="Probability that each image is used.")] = 1.0,
     heldout: Annotated[
         int | None,
-        typer.Option(help="Hold out this many random pictures, whole persons, instead of the source's own partition."),
+        typer.Option(help="Hold out this many random images, by whole persons, instead of the source's own partition."),
     ] = None,
     test: Annotated[
         int | None,
-        typer.Option(help="How many of --heldout are the split test, which reports. Default: all but 2,000, or half."),
+        typer.Option(help="How many of --heldout form the test split. Default: all but 2,000, or half."),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="CSV of labels for a folder or zip of pictures.")] = None,
-    seed: Annotated[int, typer.Option(help="For all that is random.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Processes that decode. Default: one per core.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV of labels for a folder or zip of images.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Number of decoding processes. Default: one per core.")] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Crop, shrink and pack pictures once, so that training never decodes one again."""
+    """Crop, resize and pack images once, so that training does not decode them again."""
     from limner.preparation.prepare import prepare as run_prepare
 
     faces = run_prepare(
@@ -137,7 +137,7 @@ def prepare(
     counts = faces.info.counts
     splits = ", ".join(f"{name} {count:,}" for name, count in counts.splits.items())
     rejects = f"; {counts.rejected:,} rejected, see {out / 'rejects.csv'}" if counts.rejected else "; 0 rejected"
-    _say(f"{out}: {counts.pictures:,} pictures ({splits}), {len(faces.attribute_names)} attributes{rejects}")
+    _say(f"{out}: {counts.pictures:,} images ({splits}), {len(faces.attribute_names)} attributes{rejects}")
     _say(f"content {faces.info.content_hash[:16]}; look at {out / 'preview.png'}")
 
 
@@ -146,25 +146,26 @@ def train(
     recipe: Annotated[
         str | None, typer.Argument(help="Name of a recipe (limner recipes lists them) or a TOML file.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder that limner prepare made; the painter needs none.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder made by limner prepare; the painter needs none.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new run.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run instead, exactly where it stopped.")] = None,
-    images: Annotated[int | None, typer.Option(help="Train until so many images were shown.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Train for so many passes over the training split.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume this run exactly where it stopped.")] = None,
+    images: Annotated[int | None, typer.Option(help="Train until this many images were seen.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Train for this many passes over the training split.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Train for so many minutes: the end follows the clock, so that no resume is exact."),
+        typer.Option(help="Train for this many minutes. The end follows the clock, so a resume is not exact."),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting: optimizer.generator.lr=1e-4. May be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, e.g. optimizer.generator.lr=1e-4. Can be repeated."),
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Short for --set data.size=...: 32, 64 or 128.")] = None,
-    seed: Annotated[int | None, typer.Option(help="For all that is random. Default: 0.")] = None,
+    size: Annotated[int | None, typer.Option(help="Resolution, short for --set data.size=...: 32, 64 or 128.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
     device: Device = "auto",
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a recipe on prepared faces, or go on with a run. Ctrl-C saves and says how to go on."""
+    """Train a recipe on prepared faces, or resume a run. Ctrl-C saves the run and prints how to resume it."""
     from limner.training.session import resume as run_resume
     from limner.training.session import train as run_train
 
@@ -189,7 +190,7 @@ def train(
             **budget,
         )
     if _rank() == 0:
-        _say(f"Done: look at {run.path / 'report.html'}; draw new ones with limner sample {run.path} --out new.png")
+        _say(f"Done: look at {run.path / 'report.html'}; sample new ones with limner sample {run.path} --out new.png")
 
 
 @app.command()
@@ -198,33 +199,31 @@ def sample(
         str | None, typer.Argument(help="A run, a model folder, or faces, the model that comes with Limner.")
     ] = None,
     out: Annotated[Path, typer.Option(help="PNG to write, or with --single a folder.")] = Path("faces.png"),
-    count: Annotated[int, typer.Option(help="How many faces.")] = 64,
-    seed: Annotated[int, typer.Option(help="Which faces: the same seed gives the same ones.")] = 0,
-    first: Annotated[int, typer.Option(help="Number of the first face of this seed.")] = 0,
-    columns: Annotated[int | None, typer.Option(help="Faces in a row. Default: as square as it goes.")] = None,
+    count: Annotated[int, typer.Option(help="Number of faces.")] = 64,
+    seed: Annotated[int, typer.Option(help="Random seed: the same seed gives the same faces.")] = 0,
+    first: Annotated[int, typer.Option(help="Index of the first face of this seed.")] = 0,
+    columns: Annotated[int | None, typer.Option(help="Faces per row. Default: as square as possible.")] = None,
     with_: Annotated[
-        str | None, typer.Option("--with", help="Attributes that the faces shall have: smiling,black_hair.")
+        str | None, typer.Option("--with", help="Attributes the faces should have, e.g. smiling,black_hair.")
     ] = None,
-    without: Annotated[str | None, typer.Option(help="Attributes that they shall not have: eyeglasses.")] = None,
+    without: Annotated[str | None, typer.Option(help="Attributes they should not have, e.g. eyeglasses.")] = None,
     truncation: Annotated[
-        float, typer.Option(help="Below 1: more ordinary faces; 1: as trained; 0: one face for each set of attributes.")
+        float, typer.Option(help="Below 1: more typical faces; 1: as trained; 0: one face for each set of attributes.")
     ] = 1.0,
-    single: Annotated[bool, typer.Option("--single", help="One PNG a face, in a folder.")] = False,
-    recreate: Annotated[
-        Path | None, typer.Option(help="Make this picture, which limner sample wrote, once more.")
-    ] = None,
+    single: Annotated[bool, typer.Option("--single", help="Write one PNG per face, in a folder.")] = False,
+    recreate: Annotated[Path | None, typer.Option(help="Recreate this image, which limner sample wrote.")] = None,
     device: Device = "cpu",
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw new faces. Every picture says that it is synthetic, and how it was made."""
+    """Sample new faces. Every image is marked as synthetic and records how it was made."""
     from limner.model import sample as sampling
 
     with _notes(quiet):
         if recreate is not None:
             path = sampling.recreate(recreate, out, model=model, force=force)
         elif model is None:
-            raise UserError("Say which model to draw from: limner sample MODEL (a run, a model folder, or faces).")
+            raise UserError("Say which model to sample from: limner sample MODEL (a run, a model folder, or faces).")
         else:
             path = sampling.sample(
                 model,
@@ -244,19 +243,17 @@ def sample(
     _say(str(path))
 
 
-RealData = Annotated[Path, typer.Option(help="Folder that limner prepare made: the real pictures.")]
+RealData = Annotated[Path, typer.Option(help="Folder made by limner prepare: the real images.")]
 Protocol = Annotated[str, typer.Option(help="quick, report004, celeba178-50k, training, or a TOML file of your own.")]
-Samples = Annotated[int | None, typer.Option(help="Pictures to generate. Default: the protocol's number.")]
+Samples = Annotated[int | None, typer.Option(help="Number of images to generate. Default: the protocol's.")]
 Extractor = Annotated[
-    str | None, typer.Option(help="inception (its distance alone is FID), lite0 or judge. Default: the protocol's.")
+    str | None, typer.Option(help="inception (the only one that gives FID), lite0 or judge. Default: the protocol's.")
 ]
-Weights = Annotated[
-    Path | None, typer.Option(help="File of the extractor's weights, where it is not the one that comes with it.")
-]
+Weights = Annotated[Path | None, typer.Option(help="File with the extractor's weights. Default: the extractor's own.")]
 Seeds = Annotated[
     int | None,
     typer.Option(
-        help="Sets of pictures, for a spread: 1, or at least 3. Default: the protocol's number; limner compare: at "
+        help="Number of sampling seeds: 1, or at least 3 for a spread. Default: the protocol's; limner compare: at "
         "least 3."
     ),
 ]
@@ -277,7 +274,7 @@ def evaluate(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how far a model's faces are from held-out real ones, with everything that the number depends on."""
+    """Evaluate a model against held-out real images; results record everything they depend on."""
     from limner.evaluation.evaluate import evaluate as run_evaluate
     from limner.evaluation.results import describe, results_table
 
@@ -311,13 +308,13 @@ def compare(
     weights: Weights = None,
     seeds: Seeds = None,
     nearest: Annotated[
-        bool, typer.Option(help="Show the nearest training pictures: the page then holds pictures of real people.")
+        bool, typer.Option(help="Show the nearest training images; the page then contains images of real people.")
     ] = True,
     device: Device = "cpu",
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put models side by side on one page: faces from the same seeds, numbers with spreads and floors, a verdict."""
+    """Compare models on one page: faces from the same seeds, metrics with spreads and floors, a verdict."""
     from limner.reports.compare import compare as run_compare
 
     page = run_compare(
@@ -337,19 +334,19 @@ def compare(
     _say(str(page))
 
 
-judge_app = typer.Typer(no_args_is_help=True, help="The attribute judge that `limner evaluate` asks.")
+judge_app = typer.Typer(no_args_is_help=True, help="The attribute judge that `limner evaluate` uses.")
 app.add_typer(judge_app, name="judge")
 
 
 @judge_app.command("train")
 def judge_train(
-    data: Annotated[Path, typer.Argument(help="Folder that limner prepare made, with attributes.")],
+    data: Annotated[Path, typer.Argument(help="Folder made by limner prepare, with attributes.")],
     out: Annotated[Path, typer.Option(help="Folder of the new judge.")],
-    seed: Annotated[int, typer.Option(help="For all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a judge of attributes on the training pictures, and measure it on the held-out ones."""
+    """Train an attribute judge on the training split and measure it on the test split."""
     from limner.judge.train import train_judge
 
     judge = train_judge(data, out, seed=seed, force=force, quiet=quiet)
@@ -360,13 +357,13 @@ def judge_train(
 @app.command()
 def bench(
     recipe: Annotated[str, typer.Argument(help="Recipe whose networks to measure.")] = "dcgan",
-    steps: Annotated[int, typer.Option(help="Timed steps of each loop, in turn.")] = 8,
+    steps: Annotated[int, typer.Option(help="Timed steps of each loop, alternating.")] = 8,
     out: Annotated[Path | None, typer.Option(help="Also write the numbers as JSON.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting: schedule.batch=16. May be repeated.")
+        list[str] | None, typer.Option("--set", help="Change a setting, e.g. schedule.batch=16. Can be repeated.")
     ] = None,
 ) -> None:
-    """This machine's training and drawing speed against a plain PyTorch loop, side by side."""
+    """Compare this machine's training and sampling speed with a plain PyTorch loop."""
     from limner.bench import bench as run_bench
 
     run_bench(recipe, steps=steps, out=out, overrides=set_ or [])
@@ -430,7 +427,7 @@ def main() -> None:
             time.sleep(SECONDS_FOR_MAIN if _rank() else 0)
             _fail(str(error), 2)
         except Interrupted as interruption:
-            _fail(f"Stopped; everything is saved. Go on with: {interruption}", 130)
+            _fail(f"Stopped; everything is saved. Resume with: {interruption}", 130)
         except KeyboardInterrupt:
             _fail("Interrupted.", 130)
         finally:
