@@ -6,7 +6,7 @@ Shapes: N faces, Z latent, H and W the picture's sides. Face k of a seed is the 
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -61,7 +61,8 @@ class ModelConfig(BaseModel):
     ema_halflife_images: float
     data: dict[str, str | int]
     licence: str
-    weights_sha256: str
+    weights_sha256: str = ""
+    """Of model.safetensors; empty until the model is written."""
 
 
 class Model:
@@ -255,10 +256,8 @@ def read_config(folder: Path) -> ModelConfig:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from None
 
 
-def save_model(
-    folder: Path, generator: nn.Module, facts: dict[str, Any], known_MA: NDArray[np.uint8] = NOTHING
-) -> None:
-    """Write a model folder in one step; `facts` are the fields of ModelConfig but the checksum.
+def save_model(folder: Path, generator: nn.Module, config: ModelConfig, known_MA: NDArray[np.uint8] = NOTHING) -> None:
+    """Write a model folder in one step: the weights of `generator`, and `config` with their checksum.
 
     `known_MA` are the attribute vectors of training pictures that a conditional model draws from. Raises UserError, and
     writes nothing, where a weight is not finite.
@@ -270,7 +269,7 @@ def save_model(
         if known_MA.size:
             tensors[KNOWN] = torch.from_numpy(known_MA)
         write_file(beside / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-        config = ModelConfig(**facts, weights_sha256=sha256(beside / WEIGHTS))
+        config = config.model_copy(update={"weights_sha256": sha256(beside / WEIGHTS)})
         write_file(beside / CONFIG, (config.model_dump_json(indent=1) + "\n").encode())
         write_file(beside / CARD, _card(config).encode())
 

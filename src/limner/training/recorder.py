@@ -18,7 +18,7 @@ from limner.core.files import sweep, write_file
 from limner.images.png import generated_png, plain_png
 from limner.latent.labels import face_labels
 from limner.latent.latents import face_latents
-from limner.model.model import BATCH, save_model
+from limner.model.model import BATCH, ModelConfig, save_model
 from limner.recipes.schema import Recipe
 from limner.reports.run_report import write_report
 from limner.runs.run import CHECKPOINTS, EVENTS, FILM, LOG, MODEL, SAMPLES, Run
@@ -46,13 +46,13 @@ class Recorder:
         seed: int,
         budget: Budget,
         terminal: Terminal,
-        facts: dict[str, Any],
+        config: ModelConfig,
     ) -> None:
         self.run, self.recipe, self.engine, self.budget, self.terminal = run, recipe, engine, budget, terminal
-        self.facts = facts
+        self.config = config
         self.latents_BZ = face_latents(seed, 0, recipe.record.grid, recipe.latent.size, recipe.latent.distribution)
         self.medium = medium
-        self.known_MA = medium.known(KNOWN_VECTORS)[:, : len(facts["attribute_names"])]
+        self.known_MA = medium.known(KNOWN_VECTORS)[:, : len(config.attribute_names)]
         self.labels_BA = torch.from_numpy(face_labels(seed, 0, recipe.record.grid, self.known_MA, {})).float()
         self.clock = time.monotonic()
         self.window = (state.images, state.seconds)
@@ -200,6 +200,9 @@ class Recorder:
             rate = self.lines[-1]["images_per_second"]
         return self.budget.share(state), rate, self.budget.seconds_left(state, rate)
 
+    def _config(self, state: State) -> ModelConfig:
+        return self.config.model_copy(update={"images": state.images})
+
     @torch.no_grad()
     def _samples(self, state: State) -> Tensor:
         """What the running mean makes of the fixed latents."""
@@ -226,7 +229,7 @@ class Recorder:
             self.measurable = False
             self.terminal.say(f"Nothing is measured in this training: {error}")
             return
-        value = self.judgement.judge(state.averaged_generator(), {**self.facts, "images": state.images}, self.known_MA)
+        value = self.judgement.judge(state.averaged_generator(), self._config(state), self.known_MA)
         self.terminal.say(f"{state.images:,} images: {self.judgement.metric} {value:.1f}")
         self.clock = time.monotonic()  # measuring is not training
 
@@ -241,7 +244,7 @@ class Recorder:
             }
             save_checkpoint(self.run.path / CHECKPOINTS, state, self.recipe.record.keep_checkpoints, **facts)
             self.saved = state.images
-        save_model(self.run.path / MODEL, generator, {**self.facts, "images": state.images}, self.known_MA)
+        save_model(self.run.path / MODEL, generator, self._config(state), self.known_MA)
         film = self.medium.film(sorted((self.run.path / SAMPLES).glob("[0-9]*.png"), key=lambda path: int(path.stem)))
         if film is not None:
             write_file(self.run.path / FILM, film)

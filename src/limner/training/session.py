@@ -29,7 +29,7 @@ from limner.training.setup import (
     attribute_names,
     check_shares,
     make_room,
-    model_facts,
+    model_config,
     run_facts,
     warn_of_changes,
     write_info,
@@ -196,8 +196,8 @@ def _go_on(
                 done = engine.mean(budget.share(state))
             return done
 
-        facts = model_facts(recipe, medium)
-        recorder = Recorder(run, recipe, state, medium, engine, seed, budget, terminal, facts)
+        config = model_config(recipe, medium)
+        recorder = Recorder(run, recipe, state, medium, engine, seed, budget, terminal, config)
         if broken is None:
             crop = medium.facts.get("crop", "none")
             if crop not in (recipe.data.crop, "none"):

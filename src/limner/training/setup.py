@@ -16,6 +16,7 @@ from limner.core.distributed import Engine
 from limner.core.errors import UserError
 from limner.core.files import write_file
 from limner.core.version import __version__
+from limner.model.model import ModelConfig
 from limner.recipes.schema import Recipe
 from limner.runs.run import INFO, Run
 from limner.training.modality import Medium
@@ -87,22 +88,23 @@ def run_facts(
     }
 
 
-def model_facts(recipe: Recipe, medium: Medium) -> dict[str, Any]:
-    """The fields of ModelConfig that stay the same during a training."""
+def model_config(recipe: Recipe, medium: Medium) -> ModelConfig:
+    """The config of a training's models before the first step: `images` grows, and each has its own checksum."""
     of_data = {"name": "name", "pictures": "train", "crop": "crop", "content_hash": "content_hash"}
-    return {
-        "recipe": recipe.name,
-        "kind": recipe.data.kind,
-        "size": recipe.data.size,
-        "latent_size": recipe.latent.size,
-        "latent_distribution": recipe.latent.distribution,
-        "pixel_range": recipe.data.range,
-        "generator": recipe.generator.model_dump(),
-        "attribute_names": attribute_names(recipe, medium),
-        "ema_halflife_images": recipe.ema.halflife_images,
-        "data": {key: medium.facts[name] for key, name in of_data.items() if name in medium.facts},
-        "licence": medium.facts["licence"],
-    }
+    return ModelConfig(
+        recipe=recipe.name,
+        kind=recipe.data.kind,
+        size=recipe.data.size,
+        latent_size=recipe.latent.size,
+        latent_distribution=recipe.latent.distribution,
+        pixel_range=recipe.data.range,
+        generator=recipe.generator,
+        attribute_names=attribute_names(recipe, medium),
+        images=0,
+        ema_halflife_images=recipe.ema.halflife_images,
+        data={key: medium.facts[name] for key, name in of_data.items() if name in medium.facts},
+        licence=medium.facts["licence"],
+    )
 
 
 def write_info(run: Run, info: dict[str, Any]) -> None:

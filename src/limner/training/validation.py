@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,22 +30,22 @@ class Judgement:
         self.setup = set_up(faces, protocol=PROTOCOL, device=engine.device.type, quiet=True)
         self.metric = f"fd_{self.setup.extractor.name}"
 
-    def judge(self, generator: nn.Module, facts: dict[str, Any], known_MA: NDArray[np.uint8]) -> float:
+    def judge(self, generator: nn.Module, config: ModelConfig, known_MA: NDArray[np.uint8]) -> float:
         """Measure `generator`, add the results to the run's metrics, and keep it in `best/` if it is the best so far.
 
-        `facts` are the fields of ModelConfig but the checksum. Returns the Fréchet distance.
+        Returns the Fréchet distance.
         """
         earlier = [
             result.value
             for result in read_metrics(self.run.path)
             if result.metric == self.metric and result.conditions() == self.setup.conditions
         ]
-        model = Model(ModelConfig(**facts, weights_sha256=""), generator, self.engine.device, known_MA)
+        model = Model(config, generator, self.engine.device, known_MA)
         results = evaluate_model(model, self.setup, self.run.path.name)
         append_metrics(self.run.path, results)
         value = next(result.value for result in results if result.metric == self.metric)
         if value < min(earlier, default=float("inf")):
-            save_model(self.run.path / BEST, generator, facts, known_MA)
+            save_model(self.run.path / BEST, generator, config, known_MA)
         return value
 
 
