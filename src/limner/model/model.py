@@ -203,18 +203,26 @@ class Model:
     def generate(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> NDArray[np.uint8]:
         """Latents B x Z and attributes B x A -> pictures, uint8, B x H x W x 3.
 
-        A model of curves draws each in a picture of 64 x 64; their heights, B x P, are what its `generator` gives.
-        Raises UserError where a number of them is not finite.
+        A model of curves draws each in a picture of 64 x 64. Raises UserError where a number that its generator gives
+        is not finite.
         """
-        wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
-        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16)
-        with torch.inference_mode(), bf16:
-            x_BCHW = self.generator(torch.cat([z_BZ, y_BA], 1).to(self.device))
+        x_BCHW = self.raw(z_BZ, y_BA, precision)
         if not all_finite([x_BCHW]):
             raise UserError(f"This model ({self.config.recipe}) makes pictures that are infinite or NaN: train anew.")
         if self.config.kind == "curves":
             return small_pictures(x_BCHW.float().cpu().numpy())
         return to_pixels(x_BCHW, self.config.pixel_range)
+
+    @torch.inference_mode()
+    def raw(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> Tensor:
+        """What the generator gives for latents B x Z and attributes B x A, on the model's device.
+
+        Pictures B x 3 x H x W in `config.pixel_range`, not clipped, or the heights of curves, B x P.
+        """
+        wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16):
+            x_BCHW: Tensor = self.generator(torch.cat([z_BZ, y_BA], 1).to(self.device))
+        return x_BCHW
 
 
 def _check_range(count: int, seed: int, first: int) -> None:

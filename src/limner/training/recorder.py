@@ -18,7 +18,7 @@ from limner.core.files import sweep, write_file
 from limner.images.png import generated_png, plain_png
 from limner.latent.labels import face_labels
 from limner.latent.latents import face_latents
-from limner.model.model import BATCH, ModelConfig, save_model
+from limner.model.model import BATCH, Model, ModelConfig, save_model
 from limner.recipes.schema import Recipe
 from limner.reports.run_report import write_report
 from limner.runs.run import CHECKPOINTS, EVENTS, FILM, LOG, MODEL, SAMPLES, Run
@@ -200,17 +200,16 @@ class Recorder:
             rate = self.lines[-1]["images_per_second"]
         return self.budget.share(state), rate, self.budget.seconds_left(state, rate)
 
-    def _config(self, state: State) -> ModelConfig:
-        return self.config.model_copy(update={"images": state.images})
+    def _model(self, state: State) -> Model:
+        """The model as it is now; it shares its weights with the state."""
+        config = self.config.model_copy(update={"images": state.images})
+        return Model(config, state.averaged_generator(), self.engine.device, self.known_MA)
 
-    @torch.no_grad()
     def _samples(self, state: State) -> Tensor:
         """What the running mean makes of the fixed latents."""
-        with self.engine.autocast():
-            inputs_BI = torch.cat([self.latents_BZ, self.labels_BA], 1)
-            generator = state.averaged_generator()
-            portions = [generator(part.to(self.engine.device)) for part in torch.split(inputs_BI, BATCH)]
-        return torch.cat(portions)
+        model = self._model(state)
+        portions = zip(torch.split(self.latents_BZ, BATCH), torch.split(self.labels_BA, BATCH), strict=True)
+        return torch.cat([model.raw(z_BZ, y_BA, self.engine.precision) for z_BZ, y_BA in portions])
 
     def _sample(self, state: State) -> None:
         x = self._samples(state)
@@ -229,12 +228,12 @@ class Recorder:
             self.measurable = False
             self.terminal.say(f"Nothing is measured in this training: {error}")
             return
-        value = self.judgement.judge(state.averaged_generator(), self._config(state), self.known_MA)
+        value = self.judgement.judge(self._model(state))
         self.terminal.say(f"{state.images:,} images: {self.judgement.metric} {value:.1f}")
         self.clock = time.monotonic()  # measuring is not training
 
     def _checkpoint(self, state: State) -> None:
-        generator = state.averaged_generator()
+        model = self._model(state)
         if state.images != self.saved:  # a whole one is not put at risk by writing it again
             os.fsync(self.log.fileno())
             facts = {
@@ -244,7 +243,7 @@ class Recorder:
             }
             save_checkpoint(self.run.path / CHECKPOINTS, state, self.recipe.record.keep_checkpoints, **facts)
             self.saved = state.images
-        save_model(self.run.path / MODEL, generator, self._config(state), self.known_MA)
+        save_model(self.run.path / MODEL, model.generator, model.config, model.known_MA)
         film = self.medium.film(sorted((self.run.path / SAMPLES).glob("[0-9]*.png"), key=lambda path: int(path.stem)))
         if film is not None:
             write_file(self.run.path / FILM, film)
