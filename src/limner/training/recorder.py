@@ -12,21 +12,21 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from limner.core.device import all_finite
-from limner.core.distributed import Engine
 from limner.core.errors import UserError
 from limner.core.files import sweep, write_file
 from limner.images.png import generated_png, plain_png
 from limner.latent.labels import face_labels
 from limner.latent.latents import face_latents
-from limner.model.model import BATCH, Model, ModelConfig, save_model
-from limner.recipes.schema import Recipe
+from limner.model.model import BATCH, Model, save_model
 from limner.reports.run_report import write_report
 from limner.runs.run import CHECKPOINTS, EVENTS, FILM, LOG, MODEL, SAMPLES, Run
 from limner.training.health import REMEDIES, verdict
-from limner.training.modality import Medium, PictureMedium
+from limner.training.modality import PictureMedium
 from limner.training.schedule import Budget
+from limner.training.setup import model_config
 from limner.training.state import State, read_newest, restore, save_checkpoint
 from limner.training.terminal import Terminal
+from limner.training.training import Training
 from limner.training.validation import Judgement, forget_after
 
 REAL_PICTURES = 20  # as report 001 shows before it trains
@@ -36,28 +36,18 @@ KNOWN_VECTORS = 4096  # attribute vectors that a conditional model carries
 class Recorder:
     """Writes for one training; in a training of several processes only the main one touches the disk."""
 
-    def __init__(
-        self,
-        run: Run,
-        recipe: Recipe,
-        state: State,
-        medium: Medium,
-        engine: Engine,
-        seed: int,
-        budget: Budget,
-        terminal: Terminal,
-        config: ModelConfig,
-    ) -> None:
-        self.run, self.recipe, self.engine, self.budget, self.terminal = run, recipe, engine, budget, terminal
-        self.config = config
+    def __init__(self, run: Run, training: Training, budget: Budget, terminal: Terminal) -> None:
+        self.run, self.budget, self.terminal = run, budget, terminal
+        recipe, state, medium, seed = training.recipe, training.state, training.medium, training.seed
+        self.recipe, self.medium, self.engine = recipe, medium, training.engine
+        self.config = model_config(recipe, medium)
         self.latents_BZ = face_latents(seed, 0, recipe.record.grid, recipe.latent.size, recipe.latent.distribution)
-        self.medium = medium
-        self.known_MA = medium.known(KNOWN_VECTORS)[:, : len(config.attribute_names)]
+        self.known_MA = medium.known(KNOWN_VECTORS)[:, : len(self.config.attribute_names)]
         self.labels_BA = torch.from_numpy(face_labels(seed, 0, recipe.record.grid, self.known_MA, {})).float()
         self.clock = time.monotonic()
         self.window = (state.images, state.seconds)
         self.saved: int | None = None  # images shown at the newest whole checkpoint
-        if engine.is_main:
+        if self.engine.is_main:
             (run.path / SAMPLES).mkdir(exist_ok=True)
             self.measurable = True
             self.judgement: Judgement | None = None  # made when it is first due: loading its network takes seconds

@@ -21,7 +21,7 @@ from limner.recipes.schema import Recipe
 from limner.runs.run import INFO, Run
 from limner.training.modality import Medium
 from limner.training.schedule import Budget
-from limner.training.state import State
+from limner.training.training import Training
 
 
 def check_shares(recipe: Recipe, engine: Engine) -> None:
@@ -63,26 +63,24 @@ def make_room(path: Path, force: bool) -> None:
         raise UserError(f"The run folder {path} cannot be made: {error.strerror}.") from None
 
 
-def run_facts(
-    recipe: Recipe, medium: Medium, state: State, engine: Engine, budget: Budget, seed: int
-) -> dict[str, Any]:
+def run_facts(training: Training, budget: Budget) -> dict[str, Any]:
     """The contents of run.json: versions, machine, seed, command, budget, data and parameters."""
     return {
         "limner": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "machine": machine_facts(engine.device),
-        "processes": engine.world,
-        "precision": f"{engine.precision} channels-last",
-        "recipe": recipe.name,
-        "seed": seed,
+        "machine": machine_facts(training.engine.device),
+        "processes": training.engine.world,
+        "precision": f"{training.engine.precision} channels-last",
+        "recipe": training.recipe.name,
+        "seed": training.seed,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["limner", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("limner", "__main__") else "",
         "budget": vars(budget),
-        "data": medium.facts,
+        "data": training.medium.facts,
         "parameters": {
             name: sum(parameter.numel() for parameter in network.parameters())
-            for name, network in state.networks.items()
+            for name, network in training.state.networks.items()
             if name != "mean_generator"
         },
     }
