@@ -79,8 +79,7 @@ def ship(run: Run, model: Model, after: str, faces: PackedFaces, anyway: bool) -
     target = FOLDER / NAME
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / NAME
-        facts = model.config.model_dump(exclude={"weights_sha256"})
-        save_model(folder, model.generator.half(), facts, model.known_MA)
+        save_model(folder, model.generator.half(), model.config, model.known_MA)
         results = evaluate(Model.load(folder), faces, seeds=SEEDS)  # a model has no path of this machine in its numbers
         told = {
             "results": [result.model_dump(mode="json") for result in results],

@@ -187,7 +187,7 @@ def halve(model: Path, out: Path) -> None:
     from limner.model.model import Model, save_model
 
     loaded = Model.load(model)
-    save_model(out, loaded.generator.half(), loaded.config.model_dump(exclude={"weights_sha256"}), loaded.known_MA)
+    save_model(out, loaded.generator.half(), loaded.config, loaded.known_MA)
 
 
 def recipes(session: Session, wanted: Sequence[str]) -> None:

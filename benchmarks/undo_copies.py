@@ -111,4 +111,4 @@ if __name__ == "__main__":
         raise SystemExit(f"{arguments.copies} and {arguments.data} do not hold the same pictures.")
     rows = learning_rows(pictures)
     fit(model, *best_filter(copies.images_NHWC[rows], pictures.images_NHWC[rows]), arguments.steps)
-    save_model(arguments.out, model.generator, model.config.model_dump(exclude={"weights_sha256"}), model.known_MA)
+    save_model(arguments.out, model.generator, model.config, model.known_MA)

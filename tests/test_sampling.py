@@ -21,7 +21,7 @@ from limner.core.files import sha256
 from limner.core.pixels import to_pixels
 from limner.images.png import generated_png, read_settings
 from limner.latent.latents import face_latents
-from limner.model.model import CONFIG, WEIGHTS, Model, load, save_model
+from limner.model.model import CONFIG, WEIGHTS, Model, ModelConfig, load, save_model
 from limner.model.sample import recreate, sample
 from limner.networks import build_generator
 from limner.recipes.load import load_recipe
@@ -36,18 +36,18 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     generator = build_generator(recipe.generator, 32, recipe.latent.size)
     folder = tmp_path_factory.mktemp("models") / "untrained"
-    facts = {
-        "recipe": "dcgan32",
-        "size": 32,
-        "latent_size": recipe.latent.size,
-        "latent_distribution": "gaussian",
-        "generator": recipe.generator.model_dump(),
-        "ema_halflife_images": 0.0,
-        "images": 0,
-        "data": {"name": "none"},
-        "licence": "Apache-2.0",
-    }
-    save_model(folder, generator, facts)
+    config = ModelConfig(
+        recipe="dcgan32",
+        size=32,
+        latent_size=recipe.latent.size,
+        latent_distribution="gaussian",
+        generator=recipe.generator,
+        ema_halflife_images=0.0,
+        images=0,
+        data={"name": "none"},
+        licence="Apache-2.0",
+    )
+    save_model(folder, generator, config)
     return folder
 
 
@@ -56,10 +56,9 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(
     value: float, model_folder: Path, tmp_path: Path
 ) -> None:
     model = load(model_folder)
-    facts = model.config.model_dump(exclude={"weights_sha256"})
     model.generator.get_parameter("linear.weight").data[3, 2] = value
     with pytest.raises(UserError, match="infinite or NaN"):
-        save_model(tmp_path / "model", model.generator, facts)
+        save_model(tmp_path / "model", model.generator, model.config)
     assert list(tmp_path.iterdir()) == []
 
     bad = shutil.copytree(model_folder, tmp_path / "bad")
@@ -87,10 +86,10 @@ def conditional_folder(model_folder: Path) -> Path:
     recipe = load_recipe("dcgan32", ["generator.width=64", "generator.init_std=0.1"])
     torch.manual_seed(1)
     generator = build_generator(recipe.generator, 32, recipe.latent.size + 4)
-    facts = load(model_folder).config.model_dump(exclude={"weights_sha256"})
-    facts |= {"limner_version": "0.0.1", "attribute_names": ("Male", "Smiling", "Young", "Bald")}
+    changes = {"limner_version": "0.0.1", "attribute_names": ("Male", "Smiling", "Young", "Bald")}
+    config = load(model_folder).config.model_copy(update=changes)
     known_MA = np.array([[i % 2, i // 2 % 2, i // 4 % 2, i == 0] for i in range(40_000)], np.uint8)
-    save_model(model_folder.with_name("conditional"), generator, facts, known_MA)
+    save_model(model_folder.with_name("conditional"), generator, config, known_MA)
     return model_folder.with_name("conditional")
 
 
@@ -232,9 +231,8 @@ def test_recreate_refuses_another_model(model_folder: Path, tmp_path: Path) -> N
     out = sample(model_folder, tmp_path / "faces.png", count=1, quiet=True)
     other = tmp_path / "other"
     model = Model.load(model_folder)
-    facts = model.config.model_dump(exclude={"weights_sha256"})
     model.generator.linear.bias.add_(1)
-    save_model(other, model.generator, facts)
+    save_model(other, model.generator, model.config)
     with pytest.raises(UserError, match="other weights"):
         recreate(out, tmp_path / "again.png", model=other)
     plain = tmp_path / "plain.png"

@@ -20,7 +20,7 @@ from limner.evaluation.measure import enough_subsets
 from limner.evaluation.results import describe, read_metrics, refuse_mixed, results_table
 from limner.evaluation.setup import EvaluationOptions, set_up
 from limner.judge.control import balanced_accuracy
-from limner.model.model import load, save_model
+from limner.model.model import ModelConfig, load, save_model
 from limner.networks import build_generator
 from limner.recipes.load import load_recipe
 
@@ -45,19 +45,19 @@ def model_folder(tmp_path_factory):
     """A real model that was never trained."""
     recipe = load_recipe("dcgan32", ["generator.width=64", "generator.init_std=0.1"])
     torch.manual_seed(1)
-    facts = {
-        "recipe": "dcgan32",
-        "size": 32,
-        "latent_size": recipe.latent.size,
-        "latent_distribution": "gaussian",
-        "generator": recipe.generator.model_dump(),
-        "ema_halflife_images": 0.0,
-        "images": 0,
-        "data": {"name": "none"},
-        "licence": "Apache-2.0",
-    }
+    config = ModelConfig(
+        recipe="dcgan32",
+        size=32,
+        latent_size=recipe.latent.size,
+        latent_distribution="gaussian",
+        generator=recipe.generator,
+        ema_halflife_images=0.0,
+        images=0,
+        data={"name": "none"},
+        licence="Apache-2.0",
+    )
     folder = tmp_path_factory.mktemp("models") / "untrained"
-    save_model(folder, build_generator(recipe.generator, 32, recipe.latent.size), facts)
+    save_model(folder, build_generator(recipe.generator, 32, recipe.latent.size), config)
     return folder
 
 

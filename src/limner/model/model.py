@@ -6,7 +6,7 @@ Shapes: N faces, Z latent, H and W the picture's sides. Face k of a seed is the 
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -62,7 +62,8 @@ class ModelConfig(BaseModel):
     ema_halflife_images: float
     data: dict[str, str | int]
     licence: str
-    weights_sha256: str
+    weights_sha256: str = ""
+    """Of model.safetensors; empty until the model is written."""
 
 
 class Model:
@@ -202,18 +203,26 @@ class Model:
     def generate(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> NDArray[np.uint8]:
         """Latents B x Z and attributes B x A -> pictures, uint8, B x H x W x 3.
 
-        A model of curves draws each in a picture of 64 x 64; their heights, B x P, are what its `generator` gives.
-        Raises UserError where a number of them is not finite.
+        A model of curves draws each in a picture of 64 x 64. Raises UserError where a number that its generator gives
+        is not finite.
         """
-        wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
-        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16)
-        with torch.inference_mode(), bf16:
-            x_BCHW = self.generator(torch.cat([z_BZ, y_BA], 1).to(self.device))
+        x_BCHW = self.raw(z_BZ, y_BA, precision)
         if not all_finite([x_BCHW]):
             raise UserError(f"This model ({self.config.recipe}) makes pictures that are infinite or NaN: train anew.")
         if self.config.kind == "curves":
             return small_pictures(x_BCHW.float().cpu().numpy())
         return to_pixels(x_BCHW, self.config.pixel_range)
+
+    @torch.inference_mode()
+    def raw(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> Tensor:
+        """What the generator gives for latents B x Z and attributes B x A, on the model's device.
+
+        Pictures B x 3 x H x W in `config.pixel_range`, not clipped, or the heights of curves, B x P.
+        """
+        wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16):
+            x_BCHW: Tensor = self.generator(torch.cat([z_BZ, y_BA], 1).to(self.device))
+        return x_BCHW
 
 
 def _check_range(count: int, seed: int, first: int) -> None:
@@ -245,10 +254,8 @@ def read_config(folder: Path) -> ModelConfig:
     return read_record(folder / CONFIG, ModelConfig, MEND)
 
 
-def save_model(
-    folder: Path, generator: nn.Module, facts: dict[str, Any], known_MA: NDArray[np.uint8] = NOTHING
-) -> None:
-    """Write a model folder in one step; `facts` are the fields of ModelConfig but the checksum.
+def save_model(folder: Path, generator: nn.Module, config: ModelConfig, known_MA: NDArray[np.uint8] = NOTHING) -> None:
+    """Write a model folder in one step: the weights of `generator`, and `config` with their checksum.
 
     `known_MA` are the attribute vectors of training pictures that a conditional model draws from. Raises UserError, and
     writes nothing, where a weight is not finite.
@@ -260,7 +267,7 @@ def save_model(
         if known_MA.size:
             tensors[KNOWN] = torch.from_numpy(known_MA)
         write_file(beside / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-        config = ModelConfig(**facts, weights_sha256=sha256(beside / WEIGHTS))
+        config = config.model_copy(update={"weights_sha256": sha256(beside / WEIGHTS)})
         write_file(beside / CONFIG, (config.model_dump_json(indent=1) + "\n").encode())
         write_file(beside / CARD, _card(config).encode())
 

@@ -17,6 +17,7 @@ from limner.training.ema import update_ema
 from limner.training.modality import Source
 from limner.training.state import State
 from limner.training.steps import Phase, adversarial_step, variational_step
+from limner.training.training import Training
 
 MAX_ROLLBACKS = 3
 
@@ -35,12 +36,9 @@ class Recorder(Protocol):
 
 
 def run_loop(
-    recipe: Recipe,
-    state: State,
+    training: Training,
     source: Source,
-    engine: Engine,
     recorder: Recorder,
-    seed: int,
     share: Callable[[State], float],
     interrupted: Callable[[State], bool],
 ) -> str:
@@ -48,12 +46,13 @@ def run_loop(
 
     The word returned says which: `finished`, `interrupted` or `diverged`.
     """
+    recipe, state = training.recipe, training.state
     while True:
         done = share(state)
         ended = "finished" if done >= 1 else "interrupted" if interrupted(state) else None
         if ended is None:
             state.set_rates(recipe, done)
-            train_step(recipe, state, source, engine, seed)
+            train_step(recipe, state, source, training.engine, training.seed)
             finite = recorder.after_step(state)
         else:
             finite = recorder.all_finite(state)

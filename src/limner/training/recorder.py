@@ -12,21 +12,21 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from limner.core.device import all_finite
-from limner.core.distributed import Engine
 from limner.core.errors import UserError
 from limner.core.files import sweep, write_file
 from limner.images.png import generated_png, plain_png
 from limner.latent.labels import face_labels
 from limner.latent.latents import face_latents
-from limner.model.model import BATCH, save_model
-from limner.recipes.schema import Recipe
+from limner.model.model import BATCH, Model, save_model
 from limner.reports.run_report import write_report
 from limner.runs.run import CHECKPOINTS, EVENTS, FILM, LOG, MODEL, SAMPLES, Run
 from limner.training.health import REMEDIES, verdict
-from limner.training.modality import Medium, PictureMedium
+from limner.training.modality import PictureMedium
 from limner.training.schedule import Budget
+from limner.training.setup import model_config
 from limner.training.state import State, read_newest, restore, save_checkpoint
 from limner.training.terminal import Terminal
+from limner.training.training import Training
 from limner.training.validation import Judgement, forget_after
 
 REAL_PICTURES = 20  # as report 001 shows before it trains
@@ -36,28 +36,18 @@ KNOWN_VECTORS = 4096  # attribute vectors that a conditional model carries
 class Recorder:
     """Writes for one training; in a training of several processes only the main one touches the disk."""
 
-    def __init__(
-        self,
-        run: Run,
-        recipe: Recipe,
-        state: State,
-        medium: Medium,
-        engine: Engine,
-        seed: int,
-        budget: Budget,
-        terminal: Terminal,
-        facts: dict[str, Any],
-    ) -> None:
-        self.run, self.recipe, self.engine, self.budget, self.terminal = run, recipe, engine, budget, terminal
-        self.facts = facts
+    def __init__(self, run: Run, training: Training, budget: Budget, terminal: Terminal) -> None:
+        self.run, self.budget, self.terminal = run, budget, terminal
+        recipe, state, medium, seed = training.recipe, training.state, training.medium, training.seed
+        self.recipe, self.medium, self.engine = recipe, medium, training.engine
+        self.config = model_config(recipe, medium)
         self.latents_BZ = face_latents(seed, 0, recipe.record.grid, recipe.latent.size, recipe.latent.distribution)
-        self.medium = medium
-        self.known_MA = medium.known(KNOWN_VECTORS)[:, : len(facts["attribute_names"])]
+        self.known_MA = medium.known(KNOWN_VECTORS)[:, : len(self.config.attribute_names)]
         self.labels_BA = torch.from_numpy(face_labels(seed, 0, recipe.record.grid, self.known_MA, {})).float()
         self.clock = time.monotonic()
         self.window = (state.images, state.seconds)
         self.saved: int | None = None  # images shown at the newest whole checkpoint
-        if engine.is_main:
+        if self.engine.is_main:
             (run.path / SAMPLES).mkdir(exist_ok=True)
             self.measurable = True
             self.judgement: Judgement | None = None  # made when it is first due: loading its network takes seconds
@@ -200,14 +190,16 @@ class Recorder:
             rate = self.lines[-1]["images_per_second"]
         return self.budget.share(state), rate, self.budget.seconds_left(state, rate)
 
-    @torch.no_grad()
+    def _model(self, state: State) -> Model:
+        """The model as it is now; it shares its weights with the state."""
+        config = self.config.model_copy(update={"images": state.images})
+        return Model(config, state.averaged_generator(), self.engine.device, self.known_MA)
+
     def _samples(self, state: State) -> Tensor:
         """What the running mean makes of the fixed latents."""
-        with self.engine.autocast():
-            inputs_BI = torch.cat([self.latents_BZ, self.labels_BA], 1)
-            generator = state.averaged_generator()
-            portions = [generator(part.to(self.engine.device)) for part in torch.split(inputs_BI, BATCH)]
-        return torch.cat(portions)
+        model = self._model(state)
+        portions = zip(torch.split(self.latents_BZ, BATCH), torch.split(self.labels_BA, BATCH), strict=True)
+        return torch.cat([model.raw(z_BZ, y_BA, self.engine.precision) for z_BZ, y_BA in portions])
 
     def _sample(self, state: State) -> None:
         x = self._samples(state)
@@ -226,12 +218,12 @@ class Recorder:
             self.measurable = False
             self.terminal.say(f"Nothing is measured in this training: {error}")
             return
-        value = self.judgement.judge(state.averaged_generator(), {**self.facts, "images": state.images}, self.known_MA)
+        value = self.judgement.judge(self._model(state))
         self.terminal.say(f"{state.images:,} images: {self.judgement.metric} {value:.1f}")
         self.clock = time.monotonic()  # measuring is not training
 
     def _checkpoint(self, state: State) -> None:
-        generator = state.averaged_generator()
+        model = self._model(state)
         if state.images != self.saved:  # a whole one is not put at risk by writing it again
             os.fsync(self.log.fileno())
             facts = {
@@ -241,7 +233,7 @@ class Recorder:
             }
             save_checkpoint(self.run.path / CHECKPOINTS, state, self.recipe.record.keep_checkpoints, **facts)
             self.saved = state.images
-        save_model(self.run.path / MODEL, generator, {**self.facts, "images": state.images}, self.known_MA)
+        save_model(self.run.path / MODEL, model.generator, model.config, model.known_MA)
         film = self.medium.film(sorted((self.run.path / SAMPLES).glob("[0-9]*.png"), key=lambda path: int(path.stem)))
         if film is not None:
             write_file(self.run.path / FILM, film)

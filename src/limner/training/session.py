@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from limner.core.arguments import checked
 from limner.core.device import all_finite
-from limner.core.distributed import Engine, start_engine
+from limner.core.distributed import start_engine
 from limner.core.errors import Interrupted, UserError
 from limner.core.files import sweep, write_file
 from limner.core.randomness import sole_training
@@ -22,20 +22,20 @@ from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
 from limner.runs.run import CHECKPOINTS, LOG, RECIPE, SAMPLES, Run
 from limner.training.loop import MAX_ROLLBACKS, run_loop
-from limner.training.modality import Medium, open_medium
+from limner.training.modality import open_medium
 from limner.training.recorder import Recorder
 from limner.training.schedule import Budget
 from limner.training.setup import (
     attribute_names,
     check_shares,
     make_room,
-    model_facts,
     run_facts,
     warn_of_changes,
     write_info,
 )
 from limner.training.state import State, read_newest, restore
 from limner.training.terminal import Terminal
+from limner.training.training import Training
 
 # Processes of one training agree on stopping only every so many steps: each time is a message between them.
 STEPS_BETWEEN_VOTES = 10
@@ -82,14 +82,15 @@ def train(
     run = Run(Path(out))
     state = State.fresh(chosen, seed, engine.device, len(attribute_names(chosen, medium)))
     _check_start(state)
+    training = Training(chosen, state, medium, engine, seed)
 
     def make_folder() -> None:
         make_room(run.path, force)
-        write_info(run, run_facts(chosen, medium, state, engine, budget, seed))  # first: --force knows a run by it
+        write_info(run, run_facts(training, budget))  # first: --force knows a run by it
         write_file(run.path / RECIPE, chosen.to_toml().encode())
 
     engine.once(make_folder)
-    return _go_on(run, chosen, medium, state, engine, budget, seed, quiet, broken=None)
+    return _go_on(run, training, budget, quiet, broken=None)
 
 
 @checked
@@ -161,22 +162,14 @@ def resume(
             warn_of_changes(info, engine)
 
     engine.once(mend_folder)
-    return _go_on(old, trained, medium, state, engine, budget, info["seed"], quiet, [path.name for path in broken])
+    training = Training(trained, state, medium, engine, info["seed"])
+    return _go_on(old, training, budget, quiet, [path.name for path in broken])
 
 
-def _go_on(
-    run: Run,
-    recipe: Recipe,
-    medium: Medium,
-    state: State,
-    engine: Engine,
-    budget: Budget,
-    seed: int,
-    quiet: bool,
-    broken: list[str] | None,
-) -> Run:
+def _go_on(run: Run, training: Training, budget: Budget, quiet: bool, broken: list[str] | None) -> Run:
     """Loop until the end; `broken` are the checkpoints a resumed run passed over, `None` for a new run."""
-    source = medium.source(seed, engine.device)
+    recipe, state, medium, engine = training.recipe, training.state, training.medium, training.engine
+    source = medium.source(training.seed, engine.device)
     with (
         Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
         _stop_requests() as asked_to_stop,
@@ -196,8 +189,7 @@ def _go_on(
                 done = engine.mean(budget.share(state))
             return done
 
-        facts = model_facts(recipe, medium)
-        recorder = Recorder(run, recipe, state, medium, engine, seed, budget, terminal, facts)
+        recorder = Recorder(run, training, budget, terminal)
         if broken is None:
             crop = medium.facts.get("crop", "none")
             if crop not in (recipe.data.crop, "none"):
@@ -208,12 +200,9 @@ def _go_on(
                 terminal.say(f"The checkpoint {name} is broken; going on from the one before.")
             recorder.resumed(state, broken)
         ended = run_loop(
-            recipe,
-            state,
+            training,
             source,
-            engine,
             recorder,
-            seed,
             share=share,
             interrupted=lambda s: votes(s) and engine.any(asked_to_stop.is_set()),
         )

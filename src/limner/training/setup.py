@@ -16,11 +16,12 @@ from limner.core.distributed import Engine
 from limner.core.errors import UserError
 from limner.core.files import write_file
 from limner.core.version import __version__
+from limner.model.model import ModelConfig
 from limner.recipes.schema import Recipe
 from limner.runs.run import INFO, Run
 from limner.training.modality import Medium
 from limner.training.schedule import Budget
-from limner.training.state import State
+from limner.training.training import Training
 
 
 def check_shares(recipe: Recipe, engine: Engine) -> None:
@@ -62,47 +63,46 @@ def make_room(path: Path, force: bool) -> None:
         raise UserError(f"The run folder {path} cannot be made: {error.strerror}.") from None
 
 
-def run_facts(
-    recipe: Recipe, medium: Medium, state: State, engine: Engine, budget: Budget, seed: int
-) -> dict[str, Any]:
+def run_facts(training: Training, budget: Budget) -> dict[str, Any]:
     """The contents of run.json: versions, machine, seed, command, budget, data and parameters."""
     return {
         "limner": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "machine": machine_facts(engine.device),
-        "processes": engine.world,
-        "precision": f"{engine.precision} channels-last",
-        "recipe": recipe.name,
-        "seed": seed,
+        "machine": machine_facts(training.engine.device),
+        "processes": training.engine.world,
+        "precision": f"{training.engine.precision} channels-last",
+        "recipe": training.recipe.name,
+        "seed": training.seed,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["limner", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("limner", "__main__") else "",
         "budget": vars(budget),
-        "data": medium.facts,
+        "data": training.medium.facts,
         "parameters": {
             name: sum(parameter.numel() for parameter in network.parameters())
-            for name, network in state.networks.items()
+            for name, network in training.state.networks.items()
             if name != "mean_generator"
         },
     }
 
 
-def model_facts(recipe: Recipe, medium: Medium) -> dict[str, Any]:
-    """The fields of ModelConfig that stay the same during a training."""
+def model_config(recipe: Recipe, medium: Medium) -> ModelConfig:
+    """The config of a training's models before the first step: `images` grows, and each has its own checksum."""
     of_data = {"name": "name", "pictures": "train", "crop": "crop", "content_hash": "content_hash"}
-    return {
-        "recipe": recipe.name,
-        "kind": recipe.data.kind,
-        "size": recipe.data.size,
-        "latent_size": recipe.latent.size,
-        "latent_distribution": recipe.latent.distribution,
-        "pixel_range": recipe.data.range,
-        "generator": recipe.generator.model_dump(),
-        "attribute_names": attribute_names(recipe, medium),
-        "ema_halflife_images": recipe.ema.halflife_images,
-        "data": {key: medium.facts[name] for key, name in of_data.items() if name in medium.facts},
-        "licence": medium.facts["licence"],
-    }
+    return ModelConfig(
+        recipe=recipe.name,
+        kind=recipe.data.kind,
+        size=recipe.data.size,
+        latent_size=recipe.latent.size,
+        latent_distribution=recipe.latent.distribution,
+        pixel_range=recipe.data.range,
+        generator=recipe.generator,
+        attribute_names=attribute_names(recipe, medium),
+        images=0,
+        ema_halflife_images=recipe.ema.halflife_images,
+        data={key: medium.facts[name] for key, name in of_data.items() if name in medium.facts},
+        licence=medium.facts["licence"],
+    )
 
 
 def write_info(run: Run, info: dict[str, Any]) -> None:

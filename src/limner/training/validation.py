@@ -2,11 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from torch import nn
 
 from limner.core.distributed import Engine
 from limner.core.files import write_file
@@ -14,7 +9,7 @@ from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import evaluate_model
 from limner.evaluation.results import METRICS, append_metrics, read_metrics
 from limner.evaluation.setup import EvaluationOptions, set_up
-from limner.model.model import Model, ModelConfig, save_model
+from limner.model.model import Model, save_model
 from limner.runs.run import BEST, Run
 
 PROTOCOL = "training"
@@ -27,26 +22,25 @@ class Judgement:
     """
 
     def __init__(self, run: Run, faces: PackedFaces, engine: Engine) -> None:
-        self.run, self.engine = run, engine
+        self.run = run
         self.setup = set_up(faces, EvaluationOptions(PROTOCOL, device=engine.device.type, quiet=True))
         self.metric = f"fd_{self.setup.extractor.name}"
 
-    def judge(self, generator: nn.Module, facts: dict[str, Any], known_MA: NDArray[np.uint8]) -> float:
-        """Measure `generator`, add the results to the run's metrics, and keep it in `best/` if it is the best so far.
+    def judge(self, model: Model) -> float:
+        """Measure `model`, add the results to the run's metrics, and keep it in `best/` if it is the best so far.
 
-        `facts` are the fields of ModelConfig but the checksum. Returns the Fréchet distance.
+        Returns the Fréchet distance.
         """
         earlier = [
             result.value
             for result in read_metrics(self.run.path)
             if result.metric == self.metric and result.conditions() == self.setup.conditions
         ]
-        model = Model(ModelConfig(**facts, weights_sha256=""), generator, self.engine.device, known_MA)
         results = evaluate_model(model, self.setup, self.run.path.name)
         append_metrics(self.run.path, results)
         value = next(result.value for result in results if result.metric == self.metric)
         if value < min(earlier, default=float("inf")):
-            save_model(self.run.path / BEST, generator, facts, known_MA)
+            save_model(self.run.path / BEST, model.generator, model.config, model.known_MA)
         return value
 
 

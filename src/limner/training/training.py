@@ -1,0 +1,19 @@
+"""One training: what everything around its steps is given."""
+
+from dataclasses import dataclass
+
+from limner.core.distributed import Engine
+from limner.recipes.schema import Recipe
+from limner.training.modality import Medium
+from limner.training.state import State
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained (`state`), how, on what, where, and the seed of all that is random."""
+
+    recipe: Recipe
+    state: State
+    medium: Medium
+    engine: Engine
+    seed: int
