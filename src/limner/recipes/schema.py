@@ -7,14 +7,7 @@ mistake is answered with one line that names the key and, where there is one, th
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, Union
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from limner.networks import DISCRIMINATORS, ENCODERS, GENERATORS
 from limner.networks.settings import NetworkSettings
