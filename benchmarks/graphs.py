@@ -21,7 +21,7 @@ from limner.core.distributed import start_engine
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.training.loop import train_step
-from limner.training.modality import open_medium
+from limner.training.modality import open_modality
 from limner.training.state import State
 
 RESULTS = Path(__file__).parent / "results" / "graphs.json"
@@ -39,7 +39,7 @@ def images_per_second(name: str, overrides: list[str], faces: PackedFaces, graph
     """Of STEPS steps in the precision that the device chooses."""
     recipe = load_recipe(name, overrides)
     engine = start_engine("cuda", "auto", graphs)
-    state, source = State.fresh(recipe, 0, engine.device), open_medium(recipe, faces).source(0, engine.device)
+    state, source = State.fresh(recipe, 0, engine.device), open_modality(recipe, faces).source(0, engine.device)
 
     def go_on() -> float:
         began = time.perf_counter()

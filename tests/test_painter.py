@@ -28,7 +28,7 @@ from limner.model.model import Model, ModelConfig, load
 from limner.recipes.load import load_recipe
 from limner.runs.run import Run
 from limner.training import loop, terminal
-from limner.training.modality import CurveMedium
+from limner.training.modality import CurveModality
 from limner.training.session import resume, train
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_the_log_has_the_value_of_the_game(run: Run) -> None:
 
 
 def test_diversity_is_one_for_real_curves_and_nought_for_one(run: Run) -> None:
-    measure = CurveMedium().measure
+    measure = CurveModality().measure
     real = Curves(9, torch.device("cpu")).at(0, 512).x_BCHW
     assert measure(real, {})["diversity"] == pytest.approx(1, abs=0.05)
     assert measure(real / 2, {})["diversity"] == pytest.approx(0.5, abs=0.025)

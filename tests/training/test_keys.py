@@ -25,7 +25,7 @@ from limner.recipes import recipe_names
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
 from limner.training.loop import train_step
-from limner.training.modality import open_medium
+from limner.training.modality import open_modality
 from limner.training.schedule import Budget
 from limner.training.session import train
 from limner.training.state import State
@@ -78,10 +78,10 @@ def other_values(key: str, value: Any, annotation: Any) -> list[Any]:
 
 def fingerprint(recipe: Recipe, faces: dict[int, PackedFaces]) -> dict[str, Any]:
     """All that two steps of a recipe leave, and how long it would train by itself."""
-    medium = open_medium(recipe, faces[recipe.data.size] if recipe.data.kind == "pictures" else None)
+    modality = open_modality(recipe, faces[recipe.data.size] if recipe.data.kind == "pictures" else None)
     engine = start_engine("cpu", recipe.engine.precision)
-    state = State.fresh(recipe, 0, engine.device, len(medium.attribute_names) if recipe.conditioning else 0)
-    source = medium.source(0, engine.device)
+    state = State.fresh(recipe, 0, engine.device, len(modality.attribute_names) if recipe.conditioning else 0)
+    source = modality.source(0, engine.device)
     for _ in range(2):
         state.set_rates(recipe, 0.9)
         train_step(recipe, state, source, engine, 0)
@@ -168,7 +168,7 @@ RECORD = {
     "checkpoint_images": (40, lambda run: sorted(path.name for path in (run / "checkpoints").iterdir())[0]),
     "keep_checkpoints": (1, lambda run: len([*(run / "checkpoints").iterdir()])),
     "grid": (9, lambda run: (run / "samples" / "000000000.png").read_bytes()),
-}  # evaluate_images: tests/training/test_judgement.py
+}  # evaluate_images: tests/training/test_validation.py
 
 
 @pytest.mark.parametrize("name", ["dcgan32", "painter"])

@@ -26,7 +26,7 @@ from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
 from limner.training.graphs import Step
 from limner.training.loop import train_step
-from limner.training.modality import Medium, open_medium
+from limner.training.modality import Modality, open_modality
 from limner.training.state import State
 
 # `demo` is trained by `limner demo` (tests/test_demo.py); its settings are those of dcgan32.
@@ -81,8 +81,8 @@ def fitting(recipe: Recipe, faces64: PackedFaces, faces32: PackedFaces) -> Packe
     return faces32 if recipe.data.size == 32 else faces64
 
 
-def fresh_state(recipe: Recipe, medium: Medium, engine: Engine) -> State:
-    return State.fresh(recipe, 0, engine.device, len(medium.attribute_names) if recipe.conditioning else 0)
+def fresh_state(recipe: Recipe, modality: Modality, engine: Engine) -> State:
+    return State.fresh(recipe, 0, engine.device, len(modality.attribute_names) if recipe.conditioning else 0)
 
 
 def run(*arguments: str) -> str:
@@ -170,11 +170,11 @@ def test_steps_of_one_kind_are_the_same_operations(name: str, faces64: PackedFac
     """Without which a CUDA graph would replay what was true of one step alone; and none waits to read a number."""
     torch.set_num_threads(1)
     recipe = small_recipe(name)
-    medium = open_medium(recipe, fitting(recipe, faces64, faces32))
+    modality = open_modality(recipe, fitting(recipe, faces64, faces32))
     engine = Engine(torch.device("cpu"), "fp32", graphs=True)
-    state, listener = fresh_state(recipe, medium, engine), Listener()
+    state, listener = fresh_state(recipe, modality, engine), Listener()
     state.graphs = listener  # type: ignore[assignment]
-    source = medium.source(0, engine.device)
+    source = modality.source(0, engine.device)
     for _ in range(17):  # a lazy penalty is due at the eighth and the sixteenth
         state.set_rates(recipe, state.images / 200)
         train_step(recipe, state, source, engine, 0)
@@ -195,12 +195,12 @@ def test_replayed_steps_are_the_steps(name: str, precision: str, faces64: Packed
     if (name, precision) == ("wgan-gp", "fp32"):
         pytest.skip("on CUDA two fp32 trainings of wgan-gp in one process were seen to differ, with graphs or without")
     recipe = small_recipe(name, f"engine.precision={precision}", "schedule.decay=1")
-    medium = open_medium(recipe, fitting(recipe, faces64, faces32))
+    modality = open_modality(recipe, fitting(recipe, faces64, faces32))
 
     def state_after(graphs: bool) -> dict[str, Tensor]:
         engine = start_engine("cuda", precision, graphs)
-        state = fresh_state(recipe, medium, engine)
-        source = medium.source(0, engine.device)
+        state = fresh_state(recipe, modality, engine)
+        source = modality.source(0, engine.device)
 
         def go_on(count: int) -> None:
             for _ in range(count):

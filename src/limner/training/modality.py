@@ -34,7 +34,7 @@ class Source(Protocol):
         """The `count` samples that follow after `images` shown; of those, every `world`-th from `rank` on."""
 
 
-class Medium(Protocol):
+class Modality(Protocol):
     """What is learnt from, and how what is made of it is measured and shown."""
 
     attribute_names: tuple[str, ...]
@@ -65,7 +65,7 @@ class Medium(Protocol):
         """All sheets in one animated PNG, where that shows more than each alone."""
 
 
-class PictureMedium:
+class ImageModality:
     """The pictures of a prepared data set."""
 
     def __init__(self, faces: PackedFaces, view: DataView) -> None:
@@ -118,7 +118,7 @@ class PictureMedium:
         return Health(self.faces)
 
 
-class CurveMedium:
+class CurveModality:
     """Report 002's curves, drawn as the training goes: there is no end of them, so none can be learnt by heart."""
 
     attribute_names: tuple[str, ...] = ()
@@ -162,7 +162,7 @@ class CurveMedium:
         return mean_distance(_real(SPREAD_OF))
 
 
-def open_medium(recipe: Recipe, data: PackedFaces | str | Path | None) -> Medium:
+def open_modality(recipe: Recipe, data: PackedFaces | str | Path | None) -> Modality:
     """What `recipe` learns from; `data` are prepared pictures or their folder.
 
     Raises UserError where they are missing, there is no use for them, or they do not fit the recipe.
@@ -170,7 +170,7 @@ def open_medium(recipe: Recipe, data: PackedFaces | str | Path | None) -> Medium
     if recipe.data.kind == "curves":
         if data is not None:
             raise UserError(f"{recipe.name} draws its own curves and learns from no pictures: leave --data out.")
-        medium: Medium = CurveMedium()
+        modality: Modality = CurveModality()
     else:
         if data is None:
             raise UserError(f"{recipe.name} learns from pictures: give those that limner prepare made with --data DIR.")
@@ -190,8 +190,8 @@ def open_medium(recipe: Recipe, data: PackedFaces | str | Path | None) -> Medium
             raise UserError(
                 f"schedule.batch is {recipe.schedule.batch}, but {faces.path} has only {train} training pictures."
             )
-        medium = PictureMedium(faces, recipe.data)
-    return medium
+        modality = ImageModality(faces, recipe.data)
+    return modality
 
 
 def _real(count: int) -> Tensor:

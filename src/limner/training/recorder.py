@@ -21,13 +21,13 @@ from limner.model.model import BATCH, Model, save_model
 from limner.reports.run_report import write_report
 from limner.runs.run import CHECKPOINTS, EVENTS, FILM, LOG, MODEL, SAMPLES, Run
 from limner.training.health import REMEDIES, verdict
-from limner.training.modality import PictureMedium
+from limner.training.modality import ImageModality
 from limner.training.schedule import Budget
 from limner.training.setup import model_config
 from limner.training.state import State, read_newest, restore, save_checkpoint
 from limner.training.terminal import Terminal
 from limner.training.training import Training
-from limner.training.validation import Judgement, forget_after
+from limner.training.validation import Validation, forget_after
 
 REAL_PICTURES = 20  # as report 001 shows before it trains
 KNOWN_VECTORS = 4096  # attribute vectors that a conditional model carries
@@ -38,11 +38,11 @@ class Recorder:
 
     def __init__(self, run: Run, training: Training, budget: Budget, terminal: Terminal) -> None:
         self.run, self.budget, self.terminal = run, budget, terminal
-        recipe, state, medium, seed = training.recipe, training.state, training.medium, training.seed
-        self.recipe, self.medium, self.engine = recipe, medium, training.engine
-        self.config = model_config(recipe, medium)
+        recipe, state, modality, seed = training.recipe, training.state, training.modality, training.seed
+        self.recipe, self.modality, self.engine = recipe, modality, training.engine
+        self.config = model_config(recipe, modality)
         self.latents_BZ = face_latents(seed, 0, recipe.record.grid, recipe.latent.size, recipe.latent.distribution)
-        self.known_MA = medium.known(KNOWN_VECTORS)[:, : len(self.config.attribute_names)]
+        self.known_MA = modality.known(KNOWN_VECTORS)[:, : len(self.config.attribute_names)]
         self.labels_BA = torch.from_numpy(face_labels(seed, 0, recipe.record.grid, self.known_MA, {})).float()
         self.clock = time.monotonic()
         self.window = (state.images, state.seconds)
@@ -50,7 +50,7 @@ class Recorder:
         if self.engine.is_main:
             (run.path / SAMPLES).mkdir(exist_ok=True)
             self.measurable = True
-            self.judgement: Judgement | None = None  # made when it is first due: loading its network takes seconds
+            self.validation: Validation | None = None  # made when it is first due: loading its network takes seconds
             self.lines = [line for line in run.log if line["event"] == "log"]
             self.log = (run.path / LOG).open("a", encoding="utf-8")
             self.board = SummaryWriter(run.path / EVENTS, purge_step=state.images or None)
@@ -58,7 +58,7 @@ class Recorder:
     def start(self, state: State) -> None:
         """What a new run shows and keeps before its first step: real pictures, untrained faces, a first checkpoint."""
         if self.engine.is_main:
-            real = plain_png(self.medium.real(REAL_PICTURES))
+            real = plain_png(self.modality.real(REAL_PICTURES))
             write_file(self.run.path / SAMPLES / "real.png", real)
             self._event("start", state)
             self._sample(state)
@@ -162,7 +162,7 @@ class Recorder:
             "step": state.images // self.recipe.schedule.batch,
             "images_per_second": round((state.images - images) / max(state.seconds - seconds, 1e-9), 1),
             **means,
-            **self.medium.measure(self._samples(state), means),
+            **self.modality.measure(self._samples(state), means),
             **{f"rate/{name}": rate for name, rate in state.rates.items()},
         }
         line["verdict"] = verdict([*self.lines, line])
@@ -203,23 +203,23 @@ class Recorder:
 
     def _sample(self, state: State) -> None:
         x = self._samples(state)
-        sheet = self.medium.sheet(x, state.images, self.lines[-1] if self.lines else {})
+        sheet = self.modality.sheet(x, state.images, self.lines[-1] if self.lines else {})
         about = {"recipe": self.recipe.name, "images": state.images}
         write_file(self.run.path / SAMPLES / f"{state.images:09d}.png", generated_png(sheet, about))
         self.board.add_image("samples", np.asarray(sheet.convert("RGB")), state.images, dataformats="HWC")
-        self.terminal.show(self.medium.text(x))
+        self.terminal.show(self.modality.text(x))
 
     def _evaluate(self, state: State) -> None:
-        if not isinstance(self.medium, PictureMedium) or not self.measurable:
+        if not isinstance(self.modality, ImageModality) or not self.measurable:
             return
         try:
-            self.judgement = self.judgement or Judgement(self.run, self.medium.faces, self.engine)
+            self.validation = self.validation or Validation(self.run, self.modality.faces, self.engine)
         except UserError as error:  # no held-out pictures, say: that must not end a training
             self.measurable = False
             self.terminal.say(f"Nothing is measured in this training: {error}")
             return
-        value = self.judgement.judge(self._model(state))
-        self.terminal.say(f"{state.images:,} images: {self.judgement.metric} {value:.1f}")
+        value = self.validation.validate(self._model(state))
+        self.terminal.say(f"{state.images:,} images: {self.validation.metric} {value:.1f}")
         self.clock = time.monotonic()  # measuring is not training
 
     def _checkpoint(self, state: State) -> None:
@@ -228,13 +228,13 @@ class Recorder:
             os.fsync(self.log.fileno())
             facts = {
                 "recipe": self.recipe.model_dump(),
-                "content_hash": self.medium.facts.get("content_hash"),
+                "content_hash": self.modality.facts.get("content_hash"),
                 "log_bytes": self.log.tell(),
             }
             save_checkpoint(self.run.path / CHECKPOINTS, state, self.recipe.record.keep_checkpoints, **facts)
             self.saved = state.images
         save_model(self.run.path / MODEL, model.generator, model.config, model.known_MA)
-        film = self.medium.film(sorted((self.run.path / SAMPLES).glob("[0-9]*.png"), key=lambda path: int(path.stem)))
+        film = self.modality.film(sorted((self.run.path / SAMPLES).glob("[0-9]*.png"), key=lambda path: int(path.stem)))
         if film is not None:
             write_file(self.run.path / FILM, film)
         write_report(self.run.path)

@@ -22,7 +22,7 @@ from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
 from limner.runs.run import CHECKPOINTS, LOG, RECIPE, SAMPLES, Run
 from limner.training.loop import MAX_ROLLBACKS, run_loop
-from limner.training.modality import open_medium
+from limner.training.modality import open_modality
 from limner.training.recorder import Recorder
 from limner.training.schedule import Budget
 from limner.training.setup import (
@@ -70,19 +70,19 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the state is saved and the message is the command that goes on.
     """
     chosen = load_recipe(recipe, overrides)
-    medium = open_medium(chosen, data)
+    modality = open_modality(chosen, data)
     if seed < 0:
         raise UserError(f"--seed is {seed}; it must be at least 0.")
-    budget = Budget.choose(chosen.schedule.images, medium.facts.get("train"), images, epochs, minutes)
+    budget = Budget.choose(chosen.schedule.images, modality.facts.get("train"), images, epochs, minutes)
     engine = start_engine(device, chosen.engine.precision, chosen.engine.graphs)
     check_shares(chosen, engine)
     precision = chosen.engine.model_copy(update={"precision": engine.precision})
     chosen = chosen.model_copy(update={"engine": precision})
 
     run = Run(Path(out))
-    state = State.fresh(chosen, seed, engine.device, len(attribute_names(chosen, medium)))
+    state = State.fresh(chosen, seed, engine.device, len(attribute_names(chosen, modality)))
     _check_start(state)
-    training = Training(chosen, state, medium, engine, seed)
+    training = Training(chosen, state, modality, engine, seed)
 
     def make_folder() -> None:
         make_room(run.path, force)
@@ -140,15 +140,17 @@ def resume(
         raise UserError(f"{old.path} was trained with another recipe: {words}. Start a new run for a changed recipe.")
 
     info = old.info
-    medium = open_medium(trained, data if data is not None else info["data"].get("path"))
-    if medium.facts.get("content_hash") != record["content_hash"]:
-        raise UserError(f"{medium.facts['path']} is not what {old.path} was trained on (its content has another hash).")
+    modality = open_modality(trained, data if data is not None else info["data"].get("path"))
+    if modality.facts.get("content_hash") != record["content_hash"]:
+        raise UserError(
+            f"{modality.facts['path']} is not what {old.path} was trained on (its content has another hash)."
+        )
     budget = Budget(**info["budget"])
     if (images, epochs, minutes) != (None, None, None):
-        budget = Budget.choose(0, medium.facts.get("train"), images, epochs, minutes)
+        budget = Budget.choose(0, modality.facts.get("train"), images, epochs, minutes)
     engine = start_engine(device, trained.engine.precision, graphs)
     check_shares(trained, engine)
-    state = State.fresh(trained, info["seed"], engine.device, len(attribute_names(trained, medium)))
+    state = State.fresh(trained, info["seed"], engine.device, len(attribute_names(trained, modality)))
     restore(state, record, tensors)
     if budget.finished(state) and (not old.log or old.log[-1].get("event") == "stop"):
         raise UserError(f"{old.path} is finished ({state.images:,} images): say --images, more than that, to go on.")
@@ -162,14 +164,14 @@ def resume(
             warn_of_changes(info, engine)
 
     engine.once(mend_folder)
-    training = Training(trained, state, medium, engine, info["seed"])
+    training = Training(trained, state, modality, engine, info["seed"])
     return _go_on(old, training, budget, quiet, [path.name for path in broken])
 
 
 def _go_on(run: Run, training: Training, budget: Budget, quiet: bool, broken: list[str] | None) -> Run:
     """Loop until the end; `broken` are the checkpoints a resumed run passed over, `None` for a new run."""
-    recipe, state, medium, engine = training.recipe, training.state, training.medium, training.engine
-    source = medium.source(training.seed, engine.device)
+    recipe, state, modality, engine = training.recipe, training.state, training.modality, training.engine
+    source = modality.source(training.seed, engine.device)
     with (
         Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
         _stop_requests() as asked_to_stop,
@@ -191,7 +193,7 @@ def _go_on(run: Run, training: Training, budget: Budget, quiet: bool, broken: li
 
         recorder = Recorder(run, training, budget, terminal)
         if broken is None:
-            crop = medium.facts.get("crop", "none")
+            crop = modality.facts.get("crop", "none")
             if crop not in (recipe.data.crop, "none"):
                 terminal.say(f"Note: the recipe is made for the crop {recipe.data.crop}, the pictures have {crop}.")
             recorder.start(state)

@@ -19,7 +19,7 @@ from limner.core.version import __version__
 from limner.model.model import ModelConfig
 from limner.recipes.schema import Recipe
 from limner.runs.run import INFO, Run
-from limner.training.modality import Medium
+from limner.training.modality import Modality
 from limner.training.schedule import Budget
 from limner.training.training import Training
 
@@ -40,9 +40,9 @@ def check_shares(recipe: Recipe, engine: Engine) -> None:
         )
 
 
-def attribute_names(recipe: Recipe, medium: Medium) -> tuple[str, ...]:
+def attribute_names(recipe: Recipe, modality: Modality) -> tuple[str, ...]:
     """The attributes that the generator is given."""
-    return medium.attribute_names if recipe.conditioning else ()
+    return modality.attribute_names if recipe.conditioning else ()
 
 
 def make_room(path: Path, force: bool) -> None:
@@ -77,7 +77,7 @@ def run_facts(training: Training, budget: Budget) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["limner", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("limner", "__main__") else "",
         "budget": vars(budget),
-        "data": training.medium.facts,
+        "data": training.modality.facts,
         "parameters": {
             name: sum(parameter.numel() for parameter in network.parameters())
             for name, network in training.state.networks.items()
@@ -86,7 +86,7 @@ def run_facts(training: Training, budget: Budget) -> dict[str, Any]:
     }
 
 
-def model_config(recipe: Recipe, medium: Medium) -> ModelConfig:
+def model_config(recipe: Recipe, modality: Modality) -> ModelConfig:
     """The config of a training's models before the first step: `images` grows, and each has its own checksum."""
     of_data = {"name": "name", "pictures": "train", "crop": "crop", "content_hash": "content_hash"}
     return ModelConfig(
@@ -97,11 +97,11 @@ def model_config(recipe: Recipe, medium: Medium) -> ModelConfig:
         latent_distribution=recipe.latent.distribution,
         pixel_range=recipe.data.range,
         generator=recipe.generator,
-        attribute_names=attribute_names(recipe, medium),
+        attribute_names=attribute_names(recipe, modality),
         images=0,
         ema_halflife_images=recipe.ema.halflife_images,
-        data={key: medium.facts[name] for key, name in of_data.items() if name in medium.facts},
-        licence=medium.facts["licence"],
+        data={key: modality.facts[name] for key, name in of_data.items() if name in modality.facts},
+        licence=modality.facts["licence"],
     )
 
 

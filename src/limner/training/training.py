@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from limner.core.distributed import Engine
 from limner.recipes.schema import Recipe
-from limner.training.modality import Medium
+from limner.training.modality import Modality
 from limner.training.state import State
 
 
@@ -14,6 +14,6 @@ class Training:
 
     recipe: Recipe
     state: State
-    medium: Medium
+    modality: Modality
     engine: Engine
     seed: int

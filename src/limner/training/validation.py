@@ -15,7 +15,7 @@ from limner.runs.run import BEST, Run
 PROTOCOL = "training"
 
 
-class Judgement:
+class Validation:
     """Evaluates one training's running mean against the split `val`, which chooses the model in `best/`.
 
     Raises UserError where there are none, or too few.
@@ -26,7 +26,7 @@ class Judgement:
         self.setup = set_up(faces, EvaluationOptions(PROTOCOL, device=engine.device.type, quiet=True))
         self.metric = f"fd_{self.setup.extractor.name}"
 
-    def judge(self, model: Model) -> float:
+    def validate(self, model: Model) -> float:
         """Measure `model`, add the results to the run's metrics, and keep it in `best/` if it is the best so far.
 
         Returns the Fréchet distance.
