@@ -1,4 +1,4 @@
-"""Limner prepares face pictures, trains face generators on them, judges them, and draws new faces.
+"""Limner prepares face images, trains face generators on them, evaluates them, and samples new faces.
 
     data  = limner.prepare("celeba", "data/celeba64")
     run   = limner.train("dcgan-ttur", data, out="runs/a", images=500_000)

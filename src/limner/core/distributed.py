@@ -1,4 +1,4 @@
-"""Where a training computes: device, number format and processes.
+"""Where a training computes: device, precision and processes.
 
 One process or many (`torchrun`, `accelerate launch`): gradients are averaged over them, and what chance decides is
 drawn for the whole batch in every process, of which each takes its share.
@@ -21,7 +21,7 @@ from limner.core.errors import UserError
 
 @dataclass(frozen=True)
 class Engine:
-    """The device, the number format of the networks' products, this process's rank and how many there are."""
+    """The device, the precision of the networks' products, this process's rank and how many there are."""
 
     device: torch.device
     precision: str

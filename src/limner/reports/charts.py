@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from limner.reports.page import Row, is_number
 
 POINTS = 1000  # log lines kept per chart
-
-
 AXES = ("images", "seconds", "step")
 
 

@@ -61,7 +61,7 @@ class Recorder:
             real = plain_png(self.modality.real(REAL_PICTURES))
             write_file(self.run.path / SAMPLES / "real.png", real)
             self._event("start", state)
-            self._sample(state)
+            self._sample(state, self._samples(state))
             self._checkpoint(state)
 
     def after_step(self, state: State) -> bool:
@@ -74,14 +74,16 @@ class Recorder:
         log, sample, checkpoint, evaluate = (self._due(state, every) for every in dues)
         if log or sample or checkpoint or evaluate:  # nothing kept may be what the run would have to return from
             means = self._means(state)
+            keeps = sample or checkpoint or evaluate
+            x = self._samples(state) if keeps or self.engine.is_main else None
             if log:
-                self._log(state, means)
-            if not self._sound(state, means, sample or checkpoint or evaluate):
+                self._log(state, means, x)
+            if not self._sound(state, means, x if keeps else None):
                 return False
         if self.engine.is_main:
             self.terminal.step(state.images, *self._pace(state))
-            if sample:
-                self._sample(state)
+            if sample and x is not None:
+                self._sample(state, x)
             if evaluate:
                 self._evaluate(state)
             if checkpoint:
@@ -93,7 +95,7 @@ class Recorder:
 
         The losses of a step are those before its weights changed: they say nothing of the last weights.
         """
-        return self._sound(state, self._means(state), samples=True)
+        return self._sound(state, self._means(state), self._samples(state))
 
     def roll_back(self, state: State) -> None:
         """Return `state` to the newest whole checkpoint.
@@ -119,7 +121,7 @@ class Recorder:
         """The last grid, checkpoint, model and report of this sitting."""
         if self.engine.is_main:
             if reason != "diverged":
-                self._sample(state)
+                self._sample(state, self._samples(state))
                 self._checkpoint(state)
             self._event("stop", state, reason=reason)
             self.log.close()
@@ -136,10 +138,10 @@ class Recorder:
     def _due(self, state: State, every: int) -> bool:
         return every > 0 and state.images // every > (state.images - self.recipe.schedule.batch) // every
 
-    def _sound(self, state: State, means: dict[str, float], samples: bool) -> bool:
-        """Whether `means`, the state's tensors and, where asked for, its `samples` are finite in every process."""
+    def _sound(self, state: State, means: dict[str, float], samples: Tensor | None) -> bool:
+        """Whether `means`, the state's tensors and, where given, its `samples` are finite in every process."""
         finite = all(map(math.isfinite, means.values())) and all_finite(state.tensors().values())
-        finite = finite and (not samples or all_finite([self._samples(state)]))
+        finite = finite and (samples is None or all_finite([samples]))
         return not self.engine.any(not finite)  # each process has its own statistics of batch norm
 
     def _means(self, state: State) -> dict[str, float]:
@@ -150,10 +152,10 @@ class Recorder:
         sums_M2 = torch.stack([*state.sums.values()])
         return dict(zip(state.sums, (sums_M2[:, 0] / sums_M2[:, 1]).tolist(), strict=True))
 
-    def _log(self, state: State, means: dict[str, float]) -> None:
-        """Write the log line of `means`, and begin the next ones."""
+    def _log(self, state: State, means: dict[str, float], samples: Tensor | None) -> None:
+        """Write the log line of `means` and of `samples`, which the main process has, and begin the next ones."""
         state.sums.clear()
-        if not self.engine.is_main:
+        if not self.engine.is_main or samples is None:
             return
         images, seconds = self.window
         self.window = (state.images, state.seconds)
@@ -162,7 +164,7 @@ class Recorder:
             "step": state.images // self.recipe.schedule.batch,
             "images_per_second": round((state.images - images) / max(state.seconds - seconds, 1e-9), 1),
             **means,
-            **self.modality.measure(self._samples(state), means),
+            **self.modality.measure(samples, means),
             **{f"rate/{name}": rate for name, rate in state.rates.items()},
         }
         line["verdict"] = verdict([*self.lines, line])
@@ -201,8 +203,7 @@ class Recorder:
         portions = zip(torch.split(self.latents_BZ, BATCH), torch.split(self.labels_BA, BATCH), strict=True)
         return torch.cat([model.raw(z_BZ, y_BA, self.engine.precision) for z_BZ, y_BA in portions])
 
-    def _sample(self, state: State) -> None:
-        x = self._samples(state)
+    def _sample(self, state: State, x: Tensor) -> None:
         sheet = self.modality.sheet(x, state.images, self.lines[-1] if self.lines else {})
         about = {"recipe": self.recipe.name, "images": state.images}
         write_file(self.run.path / SAMPLES / f"{state.images:09d}.png", generated_png(sheet, about))

@@ -25,7 +25,7 @@ from limner.training.training import Training
 
 
 def check_shares(recipe: Recipe, engine: Engine) -> None:
-    """Refuse, as a UserError, a batch that the processes or the discriminator's groups cannot share evenly."""
+    """Refuse, as a UserError, a batch whose share for each process no step can take (the recipe checks the whole)."""
     batch, world = recipe.schedule.batch, engine.world
     share = batch // world
     if batch % world:
@@ -34,9 +34,9 @@ def check_shares(recipe: Recipe, engine: Engine) -> None:
         raise UserError(f"schedule.batch is {batch}: each of {world} processes gets {share}, and needs at least 2.")
     group = getattr(recipe.discriminator, "stddev_group", 0)
     if group and share % group:
-        of_each = f", {share} for each of {world} processes" if world > 1 else ""
         raise UserError(
-            f"schedule.batch is {batch}{of_each}: it cannot be cut into groups of discriminator.stddev_group = {group}."
+            f"schedule.batch is {batch}, {share} for each of {world} processes: it cannot be cut into groups of "
+            f"discriminator.stddev_group = {group}."
         )
 
 

@@ -12,11 +12,7 @@ from limner.core.errors import UserError
 from limner.preparation.crops import Rejected
 
 MAX_FILE_BYTES = 64 * 2**20
-
-
 MAX_TABLE_BYTES = 256 * 2**20
-
-
 HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
