@@ -21,34 +21,12 @@ from limner.core.files import sha256
 from limner.core.pixels import to_pixels
 from limner.images.png import generated_png, read_settings
 from limner.latent.latents import face_latents
-from limner.model.model import CONFIG, WEIGHTS, Model, ModelConfig, load, save_model
+from limner.model.model import CONFIG, WEIGHTS, Model, load, save_model
 from limner.model.sample import recreate, sample
 from limner.networks import build_generator
 from limner.recipes.load import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that was never trained: its faces differ from each other, which is all that is needed here."""
-    recipe = load_recipe("dcgan32", ["generator.width=64", "generator.init_std=0.1"])
-    torch.manual_seed(1)
-    generator = build_generator(recipe.generator, 32, recipe.latent.size)
-    folder = tmp_path_factory.mktemp("models") / "untrained"
-    config = ModelConfig(
-        recipe="dcgan32",
-        size=32,
-        latent_size=recipe.latent.size,
-        latent_distribution="gaussian",
-        generator=recipe.generator,
-        ema_halflife_images=0.0,
-        images=0,
-        data={"name": "none"},
-        licence="Apache-2.0",
-    )
-    save_model(folder, generator, config)
-    return folder
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 from limner.core.errors import UserError
 from limner.evaluation import reference as referring
@@ -20,9 +19,7 @@ from limner.evaluation.measure import enough_subsets
 from limner.evaluation.results import describe, read_metrics, refuse_mixed, results_table
 from limner.evaluation.setup import EvaluationOptions, set_up
 from limner.judge.control import balanced_accuracy
-from limner.model.model import ModelConfig, load, save_model
-from limner.networks import build_generator
-from limner.recipes.load import load_recipe
+from limner.model.model import load
 
 SAMPLES = 200
 
@@ -38,27 +35,6 @@ def frechet(one_ND, other_MD):
     roots = np.sqrt(np.linalg.eigvals(covariances[0] @ covariances[1]).real.clip(0)).sum()
     shift_D = one_ND.mean(0) - other_MD.mean(0)
     return shift_D @ shift_D + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * roots
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    """A real model that was never trained."""
-    recipe = load_recipe("dcgan32", ["generator.width=64", "generator.init_std=0.1"])
-    torch.manual_seed(1)
-    config = ModelConfig(
-        recipe="dcgan32",
-        size=32,
-        latent_size=recipe.latent.size,
-        latent_distribution="gaussian",
-        generator=recipe.generator,
-        ema_halflife_images=0.0,
-        images=0,
-        data={"name": "none"},
-        licence="Apache-2.0",
-    )
-    folder = tmp_path_factory.mktemp("models") / "untrained"
-    save_model(folder, build_generator(recipe.generator, 32, recipe.latent.size), config)
-    return folder
 
 
 # ---- which pictures are measured ----
