@@ -41,13 +41,13 @@ def pack(celeba: Path, parts: list[Path], out: Path) -> None:
 
 def build(annotations: Path, parts: list[Path], out: Path) -> None:
     """Make the folder `out` of the annotations that `pack` wrote and the images of the parts, with all cores."""
-    pictures = out / "img_align_celeba"
-    pictures.mkdir(parents=True)
+    images = out / "img_align_celeba"
+    images.mkdir(parents=True)
     with zipfile.ZipFile(annotations) as archive:
         archive.extractall(out)
     shares = [(part, start) for part in parts for start in range(16)]
     with ProcessPoolExecutor() as pool:
-        print(f"{sum(pool.map(partial(place, pictures), shares)):,} images in {out}")
+        print(f"{sum(pool.map(partial(place, images), shares)):,} images in {out}")
 
 
 def place(folder: Path, share: tuple[Path, int]) -> int:

@@ -1,7 +1,7 @@
-"""Does the share of memorised pictures find copies? Real training pictures in the place of generated ones, and spoilt.
+"""Does the share of memorised images find copies? Real training images in the place of generated ones, and spoilt.
 
-Plain copies, mirrored ones and noisy ones must be flagged, and held-out pictures of other people must not: half of the
-people of the held-out split against the other half. Copies among held-out pictures must show by their number.
+Plain copies, mirrored ones and noisy ones must be flagged, and held-out images of other people must not: half of the
+people of the held-out split against the other half. Copies among held-out images must show by their number.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SHARES = (0.1, 0.3)
 
 
 def measure(faces: PackedFaces) -> list[dict[str, Any]]:
-    """The share for each set of pictures, in features and in shrunk pixels."""
+    """The share for each set of images, in features and in shrunk pixels."""
     setup = set_up(faces)
     look = setup.extractor.features
     train, heldout = faces.rows("train"), faces.rows("test")
@@ -45,7 +45,7 @@ def measure(faces: PackedFaces) -> list[dict[str, Any]]:
         of = memorisation(fakes, train_MD, heldout_RD, mirrored if space == "pixels" else None)
         found.append(
             {
-                "pictures": what,
+                "images": what,
                 "space": space,
                 "share": of.closer_to_train,
                 "median_ratio": of.median_ratio,
@@ -84,16 +84,16 @@ def measure(faces: PackedFaces) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="prepared CelebA with held-out pictures")
+    parser.add_argument("--data", type=Path, required=True, help="prepared CelebA with held-out images")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "copies.json")
     arguments = parser.parse_args()
 
-    pictures = PackedFaces.open(arguments.data)
+    images = PackedFaces.open(arguments.data)
     result = {
-        "training": len(pictures.rows("train")),
-        "test": len(pictures.rows("test")),
-        "content_hash": pictures.info.content_hash,
+        "training": len(images.rows("train")),
+        "test": len(images.rows("test")),
+        "content_hash": images.info.content_hash,
         "machine": machine_facts(torch.device("cpu")),
-        "results": measure(pictures),
+        "results": measure(images),
     }
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -23,12 +23,12 @@ from limner.evaluation.distances import Moments, frechet_distance
 SPREAD = 1e-3  # of the standard deviations of features, the least to the largest
 
 
-def sample_moments(seed: int, pictures: int, dimension: int) -> Moments:
+def sample_moments(seed: int, images: int, dimension: int) -> Moments:
     """Of correlated features, no two of whose principal axes spread alike."""
     spread_D = np.geomspace(1, SPREAD, dimension) / np.sqrt(dimension)
     mixing_DD = np.random.default_rng(0).standard_normal((dimension, dimension)) * spread_D
     random, moments = np.random.default_rng(seed), Moments()
-    for count in [1000] * (pictures // 1000):
+    for count in [1000] * (images // 1000):
         moments.add((random.standard_normal((count, dimension)) + 0.1 * seed) @ mixing_DD)
     return moments
 
@@ -53,12 +53,12 @@ SOLVERS = {"limner": frechet_distance, "scipy.linalg.sqrtm": by_sqrtm, "torch.li
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dimension", type=int, default=2048)
-    parser.add_argument("--pictures", type=int, default=5000, help="thousands of them, in each set")
+    parser.add_argument("--images", type=int, default=5000, help="thousands of them, in each set")
     parser.add_argument("--samples", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "distances.json")
     arguments = parser.parse_args()
     load_before = os.getloadavg()
-    pair = [sample_moments(seed, arguments.pictures, arguments.dimension) for seed in (1, 2)]
+    pair = [sample_moments(seed, arguments.images, arguments.dimension) for seed in (1, 2)]
     seconds: dict[str, list[float]] = {name: [] for name in SOLVERS}
     processor_seconds: dict[str, list[float]] = {name: [] for name in SOLVERS}
     values: dict[str, float] = {}
@@ -71,7 +71,7 @@ if __name__ == "__main__":
     ours = median(seconds["limner"])
     result = {
         "dimension": arguments.dimension,
-        "pictures": arguments.pictures,
+        "images": arguments.images,
         "distance": values,
         "seconds": seconds,
         "processor_seconds": processor_seconds,

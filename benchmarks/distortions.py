@@ -1,6 +1,6 @@
-"""Does a distance mean what it should? Real training pictures, spoilt more and more, against held-out ones.
+"""Does a distance mean what it should? Real training images, spoilt more and more, against held-out ones.
 
-Noise and blur must raise the distance with their strength; undistorted training pictures give the floor.
+Noise and blur must raise the distance with their strength; undistorted training images give the floor.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def blurred(images_NHWC: NDArray[np.uint8], strength: float) -> NDArray[np.uint8
 
 
 def measure(faces: PackedFaces, extractor: Extractor) -> list[dict[str, str | float]]:
-    """Distances of as many training pictures as there are held-out ones, by what was done to them."""
+    """Distances of as many training images as there are held-out ones, by what was done to them."""
     heldout_NHWC = faces.images_NHWC[faces.rows("test")]
     rows = stream(0, "distortions").permutation(faces.rows("train"))[: len(heldout_NHWC)]
     train_NHWC = faces.images_NHWC[np.sort(rows)]
@@ -60,17 +60,17 @@ def measure(faces: PackedFaces, extractor: Extractor) -> list[dict[str, str | fl
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="prepared pictures with held-out ones")
+    parser.add_argument("--data", type=Path, required=True, help="prepared images with held-out ones")
     parser.add_argument("--extractor", default="lite0")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "distortions.json")
     arguments = parser.parse_args()
 
-    pictures, network = PackedFaces.open(arguments.data), load_extractor(arguments.extractor)
+    images, network = PackedFaces.open(arguments.data), load_extractor(arguments.extractor)
     result = {
-        "pictures": len(pictures.rows("test")),
-        "content_hash": pictures.info.content_hash,
+        "images": len(images.rows("test")),
+        "content_hash": images.info.content_hash,
         "extractor_sha256": network.weights_sha256,
         "machine": machine_facts(torch.device("cpu")),
-        "results": measure(pictures, network),
+        "results": measure(images, network),
     }
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -2,8 +2,8 @@
 
 The weights go in as fp16, and it is these that are measured. Beside the model lie `metrics.json` (every number with its
 protocol, the curve of the training, and the numbers of the models that were shipped before) and the card, which is made
-of it. Then the pictures of the docs are drawn: the README's grid, a row for each attribute, combinations that report
-004 asked for. With `--pictures` alone these are drawn anew from the shipped model.
+of it. Then the images of the docs are drawn: the README's grid, a row for each attribute, combinations that report
+004 asked for. With `--images` alone these are drawn anew from the shipped model.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def ship(run: Run, model: Model, after: str, faces: PackedFaces, anyway: bool) -
         told = {
             "results": [result.model_dump(mode="json") for result in results],
             **curve(run),
-            "training": training(run, model.config.images, after),
+            "training": training(run, model.config.images_seen, after),
             "filter": filter_rows() if "undo_copies" in after else [],
             "history": [],
         }
@@ -119,10 +119,10 @@ def write_down(folder: Path, told: dict[str, Any]) -> None:
 
 
 def curve(run: Run) -> dict[str, Any]:
-    """The Fréchet distance over images shown, as the training measured it, and on what."""
+    """The Fréchet distance over images seen, as the training measured it, and on what."""
     found = [one for one in read_metrics(run.path) if (one.metric, one.protocol) == ("fd_lite0", PROTOCOL)]
     return {
-        "curve": [(one.images, round(one.value, 2)) for one in found],
+        "curve": [(one.images_seen, round(one.value, 2)) for one in found],
         "curve_of": {key: getattr(found[0], key) for key in ("n_fake", "split", "data_hash")} if found else {},
     }
 
@@ -131,7 +131,7 @@ def filter_rows() -> list[dict[str, Any]]:
     """Generators without and with the filter behind them, as benchmarks/filter_worth.py measured them."""
     return [
         {
-            "generator": f"`{one['recipe']}`, {one['images']:,} images",
+            "generator": f"`{one['recipe']}`, {one['images_seen']:,} images",
             "without": one["as it is"]["value"],
             "with": one["filtered"]["value"],
             "source": f"{one['as it is']['n_fake']:,} generated, `benchmarks/results/{WORTH.name}`",
@@ -143,13 +143,13 @@ def filter_rows() -> list[dict[str, Any]]:
 def training(run: Run, images: int, after: str) -> dict[str, Any]:
     """How the model was made, which had been shown so many images."""
     info = run.info
-    seconds = next(line["seconds"] for line in run.log if line["images"] >= images)
+    seconds = next(line["seconds"] for line in run.log if line["images_seen"] >= images)
     machine = info["machine"]
     return {
         "recipe": run.recipe.name,
         "command": info["command"],
         "after": after,
-        "images": images,
+        "images_seen": images,
         "minutes": round(seconds / 60),
         "machine": f"{machine['device_name']}{of_threads(machine)}, {info['precision']}",
         "started": info["started"],
@@ -171,7 +171,7 @@ def summary(told: dict[str, Any]) -> dict[str, Any]:
 
 def metric_table(results: list[Result]) -> str:
     counts = {one.floor.n_other for one in results if one.floor}
-    of = f": {' or '.join(f'{count:,}' for count in sorted(counts))} training pictures" if counts else ""
+    of = f": {' or '.join(f'{count:,}' for count in sorted(counts))} training images" if counts else ""
     lines = [f"| metric | value | floor{of} |", "|---|---|---|"]
     for one in results:
         spread = f" ± {one.spread:.2g}" if one.spread is not None else ""
@@ -188,19 +188,19 @@ def measured_card(told: dict[str, Any]) -> str:
     floor_note = ""
     if floor and floor.n_other != first.n_fake:
         floor_note = (
-            f"; it was measured with {floor.n_other:,} pictures: that of a Fréchet distance is higher than it would be "
+            f"; it was measured with {floor.n_other:,} images: that of a Fréchet distance is higher than it would be "
             f"with {first.n_fake:,}, and those of precision to coverage do not compare with the values"
         )
     lines = [
         FIRST_SECTION,
-        f"Recipe `{made['recipe']}`, {made['images']:,} images in {made['minutes']:,} minutes on {made['machine']}, "
-        f"begun {made['started'][:10]}:\n",
+        f"Recipe `{made['recipe']}`, {made['images_seen']:,} images in {made['minutes']:,} minutes on "
+        f"{made['machine']}, begun {made['started'][:10]}:\n",
         *(f"    {command}" for command in (made["command"], made["after"]) if command),
         "\n## What it reaches\n",
-        f"Protocol `{first.protocol}`: {first.n_fake:,} generated against {first.n_real:,} held-out pictures, crop "
+        f"Protocol `{first.protocol}`: {first.n_fake:,} generated against {first.n_real:,} held-out images, crop "
         f"{first.crop}, {first.resolution} pixels, {len(first.seeds)} sampling seeds, measured {first.evaluated[:10]} "
         "with the fp16 weights of this folder. `±` is the standard deviation over the sampling seeds; the model was "
-        f"trained once. The floor is the value of real training pictures in place of the generated ones{floor_note}.\n",
+        f"trained once. The floor is the value of real training images in place of the generated ones{floor_note}.\n",
         metric_table(results),
     ]
     if told["filter"]:
@@ -220,11 +220,11 @@ def measured_card(told: dict[str, Any]) -> str:
             "|---|---|",
             *(f"| {images:,} | {value:.1f} |" for images, value in told["curve"]),
         ]
-        if made["images"] != told["curve"][-1][0] and of["split"] in (first.split, "heldout"):
+        if made["images_seen"] != told["curve"][-1][0] and of["split"] in (first.split, "heldout"):
             lines += [
                 "",
-                f"The model after {made['images']:,} images was chosen by this distance, on what is the split `test` "
-                "now. The images that chose it also report the numbers above, which are therefore slightly too good.",
+                f"The model after {made['images_seen']:,} images was chosen by this distance, on what is now the split "
+                "`test`. The images that chose it also report the numbers above: they are slightly too good.",
             ]
     lines += ["", "## What was shipped before\n"]
     if told["history"]:
@@ -235,7 +235,7 @@ def measured_card(told: dict[str, Any]) -> str:
         ]
         for one in told["history"]:
             lines.append(
-                f"| {one['started'][:10]} | `{one['recipe']}` | {one['machine']} | {one['images']:,} "
+                f"| {one['started'][:10]} | `{one['recipe']}` | {one['machine']} | {one['images_seen']:,} "
                 f"| {one['minutes']:,} | {one['fd_lite0']:.1f} | {one['attribute_control_mean']:.2f} |"
             )
     else:
@@ -253,17 +253,17 @@ def filter_lines(rows: list[dict[str, Any]]) -> list[str]:
     """The part of the card that says what the filter is worth."""
     return [
         "The last command above fits a filter of 5 x 5 pixels into the last layers of the generator. It was made to "
-        "undo what WebP takes from the training pictures, and it also sharpens. So the values above do not compare "
+        "undo what WebP takes from the training images, and it also sharpens. So the values above do not compare "
         "with those of a generator without it. `fd_lite0` of generators without the filter, and with the filter "
-        "applied to their pictures:\n",
+        "applied to their images:\n",
         "| generator | without | with | measured |",
         "|---|---|---|---|",
         *(f"| {one['generator']} | {one['without']:.1f} | {one['with']:.1f} | {one['source']} |" for one in rows),
     ]
 
 
-def draw_pictures(model: Model) -> None:
-    """The pictures of the docs."""
+def draw_images(model: Model) -> None:
+    """The images of the docs."""
     sample(NAME, DOCS / "images" / "faces.png", count=96, columns=12, force=True)
     about = {"model": NAME, "weights_sha256": model.config.weights_sha256, "licence": model.config.licence}
     for name, sheet in (("attributes", attribute_rows(model)), ("combinations", combination_rows(model))):
@@ -273,16 +273,18 @@ def draw_pictures(model: Model) -> None:
 
 
 def draw_curve(told: dict[str, Any]) -> None:
-    """The distance over images shown: as the training measured it, as shipped, and what training pictures reach."""
+    """The distance over images seen: as the training measured it, as shipped, and what training images reach."""
     shipped = next(Result.model_validate(one) for one in told["results"] if one["metric"] == "fd_lite0")
     figure = Figure((6.4, 3.2), layout="constrained")
     axes = figure.subplots()
     learnt = np.array(told["curve"]).reshape(-1, 2)
     axes.plot(learnt[:, 0] / 1e3, learnt[:, 1], "o-", label=f"while it learnt (protocol {PROTOCOL})")
-    axes.plot(told["training"]["images"] / 1e3, shipped.value, "s", label=f"as shipped (protocol {shipped.protocol})")
+    axes.plot(
+        told["training"]["images_seen"] / 1e3, shipped.value, "s", label=f"as shipped (protocol {shipped.protocol})"
+    )
     if shipped.floor:
-        axes.axhline(shipped.floor.value, color="grey", ls="--", label="training pictures in its place")
-    axes.set(xlabel="thousand images shown", ylabel="fd_lite0", ylim=(0, None))
+        axes.axhline(shipped.floor.value, color="grey", ls="--", label="training images in its place")
+    axes.set(xlabel="thousand images seen", ylabel="fd_lite0", ylim=(0, None))
     axes.legend()
     figure.savefig(DOCS / "images" / "faces-curve.png", dpi=100)
 
@@ -311,7 +313,7 @@ def combination_rows(model: Model) -> Image.Image:
 
 
 def titled(rows: list[tuple[str, NDArray[np.uint8]]], gap_every: int | None = None) -> Image.Image:
-    """Rows of pictures, each with its title to the left."""
+    """Rows of images, each with its title to the left."""
     font, left, gap = ImageFont.load_default(11), 190, 6
     size = rows[0][1].shape[1]
     groups = len(rows[0][1]) // (gap_every or len(rows[0][1]))
@@ -322,8 +324,8 @@ def titled(rows: list[tuple[str, NDArray[np.uint8]]], gap_every: int | None = No
         top = row * (size + 2)
         draw.multiline_text((4, top + 2), "\n".join(textwrap.wrap(title, 32)), "black", font, spacing=1)
         for group in range(groups):
-            picture = face_grid(faces_NHWC[group * per : (group + 1) * per], per, padding=1)
-            sheet.paste(picture, (left + group * (per * (size + 1) + gap), top))
+            image = face_grid(faces_NHWC[group * per : (group + 1) * per], per, padding=1)
+            sheet.paste(image, (left + group * (per * (size + 1) + gap), top))
     return sheet
 
 
@@ -332,17 +334,17 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path, nargs="?", help="a run with attributes")
     parser.add_argument("--model", type=Path, help="ship this model of the run and not its last one")
     parser.add_argument("--after", default="", metavar="COMMAND", help="what was done to it after the training")
-    parser.add_argument("--data", type=Path, help="the pictures it was trained on")
+    parser.add_argument("--data", type=Path, help="the images it was trained on")
     parser.add_argument("--anyway", action="store_true", help="ship it even if it is no better")
     parser.add_argument("--again", action="store_true", help="measure the shipped model anew on --data")
-    parser.add_argument("--pictures", action="store_true", help="only draw the pictures of the docs")
+    parser.add_argument("--images", action="store_true", help="only draw the images of the docs")
     arguments = parser.parse_args()
     if arguments.again and arguments.data:
         measure_again(PackedFaces.open(arguments.data))
-    elif not arguments.pictures:
+    elif not arguments.images:
         if arguments.run is None or arguments.data is None:
-            parser.error("give a run and --data, --again and --data, or --pictures")
+            parser.error("give a run and --data, --again and --data, or --images")
         run = Run.open(arguments.run)
         model = Model.load(arguments.model) if arguments.model else run.model
         ship(run, model, arguments.after, PackedFaces.open(arguments.data), arguments.anyway)
-    draw_pictures(Model.load(NAME))
+    draw_images(Model.load(NAME))

@@ -1,8 +1,8 @@
-"""What is the filter of `undo_copies.py` worth, for real pictures and for generators?
+"""What is the filter of `undo_copies.py` worth, for real images and for generators?
 
-The filter is learnt, as there, from training pictures and their lossy copies; here the copies are WebP made in memory.
-Measured are training pictures, their copies and the filtered copies, and each generator as it is and with the filter
-behind it: a gain of a generator that was trained on the pictures themselves is no undoing of copies, but sharpening.
+The filter is learnt, as there, from training images and their lossy copies; here the copies are WebP made in memory.
+Measured are training images, their copies and the filtered copies, and each generator as it is and with the filter
+behind it: a gain of a generator that was trained on the images themselves is no undoing of copies, but sharpening.
 Results: results/filter_worth.json, to which every call adds.
 """
 
@@ -50,7 +50,7 @@ class Filtered(nn.Module):
 
 
 def copied(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The pictures after they were written as WebP and read again."""
+    """The images after they were written as WebP and read again."""
     found = []
     for image in images_NHWC:
         file = io.BytesIO()
@@ -60,12 +60,12 @@ def copied(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def learn(faces: PackedFaces) -> tuple[Tensor, Tensor]:
-    pictures_NHWC = faces.images_NHWC[learning_rows(faces)]
-    return best_filter(copied(pictures_NHWC), pictures_NHWC)
+    images_NHWC = faces.images_NHWC[learning_rows(faces)]
+    return best_filter(copied(images_NHWC), images_NHWC)
 
 
-def real_pictures(faces: PackedFaces, weights: Tensor, biases: Tensor) -> dict[str, Any]:
-    """Distances of as many training pictures as there are held-out ones: as they are, copied, copied and filtered."""
+def real_images(faces: PackedFaces, weights: Tensor, biases: Tensor) -> dict[str, Any]:
+    """Distances of as many training images as there are held-out ones: as they are, copied, copied and filtered."""
     extractor = load_extractor("lite0")
     heldout_NHWC = faces.images_NHWC[faces.rows("heldout")]
     rows = stream(0, "distortions").permutation(faces.rows("train"))[: len(heldout_NHWC)]
@@ -75,7 +75,7 @@ def real_pictures(faces: PackedFaces, weights: Tensor, biases: Tensor) -> dict[s
     sets = {"untouched": train_NHWC, "copies": copies_NHWC, "filtered copies": to_pixels(filtered_NCHW, "signed")}
     real = moments(extractor.features(heldout_NHWC))
     found = {name: frechet_distance(real, moments(extractor.features(images))) for name, images in sets.items()}
-    return {"pictures": len(train_NHWC), "fd_lite0": found}
+    return {"images": len(train_NHWC), "fd_lite0": found}
 
 
 def distance(model: Model, faces: PackedFaces) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def distance(model: Model, faces: PackedFaces) -> dict[str, Any]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="generators without the filter")
-    parser.add_argument("--data", type=Path, required=True, help="prepared pictures, 64 pixels wide")
+    parser.add_argument("--data", type=Path, required=True, help="prepared images, 64 pixels wide")
     arguments = parser.parse_args()
 
     faces = PackedFaces.open(arguments.data)
@@ -96,14 +96,14 @@ if __name__ == "__main__":
         "content_hash": faces.info.content_hash,
         "copies": f"WebP, quality {QUALITY}",
         "machine": machine_facts(torch.device("cpu")),
-        "real pictures": real_pictures(faces, *kernel),
+        "real images": real_images(faces, *kernel),
     }
-    print(told["real pictures"], flush=True)
+    print(told["real images"], flush=True)
     for path in arguments.models:
         model = Model.load(path)
         told["models"][model.config.weights_sha256] = row = {
             "recipe": model.config.recipe,
-            "images": model.config.images,
+            "images_seen": model.config.images_seen,
             "as it is": distance(model, faces),
             "filtered": distance(
                 Model(model.config, Filtered(model.generator, *kernel), model.device, model.known_MA), faces

@@ -20,6 +20,7 @@ from limner.core.device import machine_facts
 from limner.core.distributed import start_engine
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
+from limner.training.graphs import Graphs
 from limner.training.loop import train_step
 from limner.training.modality import open_modality
 from limner.training.state import State
@@ -41,11 +42,13 @@ def images_per_second(name: str, overrides: list[str], faces: PackedFaces, graph
     engine = start_engine("cuda", "auto", graphs)
     state, source = State.fresh(recipe, 0, engine.device), open_modality(recipe, faces).source(0, engine.device)
 
+    cache = Graphs() if graphs else None
+
     def go_on() -> float:
         began = time.perf_counter()
         for _ in range(STEPS):
-            state.set_rates(recipe, 0.1)
-            train_step(recipe, state, source, engine, 0)
+            state.set_learning_rates(recipe, 0.1)
+            train_step(recipe, state, source, engine, 0, cache)
         torch.cuda.synchronize()
         return time.perf_counter() - began
 
@@ -64,7 +67,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="prepared pictures, 64 pixels wide")
+    parser.add_argument("--data", type=Path, required=True, help="prepared images, 64 pixels wide")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     faces = PackedFaces.open(arguments.data)

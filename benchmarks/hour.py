@@ -2,7 +2,7 @@
 
 How much faster our loop trains `dcgan` than the plain one is measured first, in turn. `dcgan` is then trained here for
 an hour divided by that ratio: as many steps as the plain loop makes in its hour, which itself is not run. This `dcgan`
-has what the plain loop does not have: mirrored pictures, bf16 and the running mean as its model. Then `modern-cpu` is
+has what the plain loop does not have: mirrored images, bf16 and the EMA as its model. Then `modern-cpu` is
 trained anew for one minute, two, three, until its distance is not larger. Results: results/hour.json and
 docs/modern.md. The speed and the runs that are already in `--runs` are not measured again.
 """
@@ -25,7 +25,7 @@ MINUTES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="prepared pictures, 64 pixels wide")
+    parser.add_argument("--data", type=Path, required=True, help="prepared images, 64 pixels wide")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--steps", type=int, default=8, help="samples of each loop's speed")
     arguments = parser.parse_args()
@@ -53,6 +53,8 @@ if __name__ == "__main__":
     ]:
         reached = one["metrics"]["fd_lite0"] <= hour["metrics"]["fd_lite0"]
         faster = f"{HOUR / minutes:.0f}" if reached else ""
-        lines.append(f"| {words} | {minutes:.1f} | {one['images']:,} | {one['metrics']['fd_lite0']:.1f} | {faster} |")
+        lines.append(
+            f"| {words} | {minutes:.1f} | {one['images_seen']:,} | {one['metrics']['fd_lite0']:.1f} | {faster} |"
+        )
     put_rows(DOCS / "modern.md", BEGIN, "\n".join(lines))
     print("\n".join(lines))

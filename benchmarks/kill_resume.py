@@ -45,7 +45,7 @@ def started(context: Any, *arguments: str) -> Any:
 
 def images_logged(run: Path) -> int:
     """How far the log says the run is."""
-    return max((line["images"] for line in read_log(run) if line["event"] == "log"), default=0)
+    return max((line["images_seen"] for line in read_log(run) if line["event"] == "log"), default=0)
 
 
 def kill_and_resume(context: Any, begin: Sequence[str], run: Path, moments: Sequence[tuple[int, float]]) -> list[int]:
@@ -121,7 +121,7 @@ def main() -> None:
         if untouched.exitcode:
             raise SystemExit(untouched.exitcode)
         pace = (time.monotonic() - clock) / asked.images
-        lines = [line["images"] for line in read_log(out / "untouched") if line["event"] == "log"]
+        lines = [line["images_seen"] for line in read_log(out / "untouched") if line["event"] == "log"]
 
         chance = random.Random(asked.seed)
         part = 0.8 * asked.images / asked.kills  # the last kill, too, must come before the end
@@ -143,7 +143,7 @@ def main() -> None:
             "leftovers": ends[1]["leftovers"],
             "kills": len(killed),
             "images_in_the_log_at_each_kill": killed,
-            "images": asked.images,
+            "images_seen": asked.images,
             "recipe": asked.recipe,
             "settings": asked.set,
             "seconds_untouched": round(pace * asked.images, 1),

@@ -5,7 +5,7 @@ are the log-likelihood of the vectors of the split val; and for random requests 
 of the 4,096 have together ("few"), or none has ("none"), what CelebA's other vectors say: the log-likelihood of the
 attributes that are not requested, the mean absolute error of their frequencies, and the error of the request's own
 frequency. "nearest" is what Limner did before: vectors that agree in the most, and then set to what was requested.
-Results: results/label_models.json. Pictures are not needed, only list_attr_celeba.txt and list_eval_partition.txt.
+Results: results/label_models.json. Images are not needed, only list_attr_celeba.txt and list_eval_partition.txt.
 
 Shapes: N vectors, M known ones, A attributes, R requested ones, K components.
 """
@@ -46,7 +46,7 @@ class Request(NamedTuple):
 
     positions: list[int]
     values: list[int]
-    found_NA: Bits
+    predicted_NA: Bits
     frequency: float
 
 
@@ -71,9 +71,9 @@ class Mixture:
         return np.concatenate([_log_sum(self.components(part)) for part in np.array_split(y_NA, 1 + len(y_NA) // 1000)])
 
     def given(self, request: Request) -> tuple[float, Floats, Floats]:
-        log_K = self.components(request.found_NA[:1], request.positions)
+        log_K = self.components(request.predicted_NA[:1], request.positions)
         log_p = float(_log_sum(log_K)[0])
-        found = self.log_likelihood(request.found_NA[:MOST])
+        found = self.log_likelihood(request.predicted_NA[:MOST])
         return log_p, np.exp(log_K[0] - log_p) @ self.p_KA, found - log_p
 
 
@@ -116,7 +116,7 @@ class Tree:
         for i in self.order[1:]:
             table_22 = self.table_A22[i] * up_A2[i]
             down_A2[i] = down_A2[self.parent[i]] @ (table_22 / table_22.sum(1, keepdims=True).clip(1e-300))
-        return float(np.log(p)), down_A2[:, 1], self.log_likelihood(request.found_NA[:MOST]) - np.log(p)
+        return float(np.log(p)), down_A2[:, 1], self.log_likelihood(request.predicted_NA[:MOST]) - np.log(p)
 
 
 class Chain:
@@ -132,7 +132,7 @@ class Chain:
         chain = AttributeChain(self.known_MA, request.positions)
         uniform_NA = stream(0, "label models").random((SAMPLES, self.known_MA.shape[1]))
         frequencies_A = chain.sample(request.values, uniform_NA).mean(0)
-        rest_N = self._log_likelihood(chain, request.found_NA[:MOST])
+        rest_N = self._log_likelihood(chain, request.predicted_NA[:MOST])
         return float(np.log(chain.probability(request.values))), frequencies_A, rest_N
 
     def _log_likelihood(self, chain: AttributeChain, y_NA: Bits) -> Floats:
@@ -216,7 +216,7 @@ def read_celeba(folder: Path) -> tuple[Bits, NDArray[np.int64]]:
 
 def _error(p_A: Floats, request: Request) -> float:
     open_A = np.setdiff1d(np.arange(len(p_A)), request.positions)
-    return float(np.abs(p_A - request.found_NA.mean(0))[open_A].mean())
+    return float(np.abs(p_A - request.predicted_NA.mean(0))[open_A].mean())
 
 
 def _log_sum(log_NK: Floats) -> Floats:

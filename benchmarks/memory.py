@@ -36,7 +36,7 @@ def measure(recipe: str, data: PackedFaces, run: Path, steps: int) -> dict[int, 
     def watch() -> None:
         while not over.wait(0.05):
             log = read_log(run) if (run / LOG).is_file() else []
-            shown = max((line.get("images", 0) for line in log), default=0)
+            shown = max((line.get("images_seen", 0) for line in log), default=0)
             for look in LOOKS:
                 step = round(steps * look)
                 if step not in seen and shown >= step * batch:

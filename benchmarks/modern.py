@@ -46,34 +46,34 @@ FIRST = [*WIDE, "generator.norm=batch", "schedule.batch=16"]
 SECOND = [*WIDE, "schedule.batch=16"]
 WHOLE = ["schedule.decay=1", *STRONG_R1]
 STEPS: dict[str, list[str]] = {
-    "first, batch 64, rates 4e-4, not equalised": [*FIRST, *rates(4e-4, False), "schedule.batch=64"],
-    "first, rates 4e-4, not equalised": [*FIRST, *rates(4e-4, False)],
-    "first, rates 8e-4, not equalised": [*FIRST, *rates(8e-4, False)],
+    "first, batch 64, learning rates 4e-4, not equalised": [*FIRST, *rates(4e-4, False), "schedule.batch=64"],
+    "first, learning rates 4e-4, not equalised": [*FIRST, *rates(4e-4, False)],
+    "first, learning rates 8e-4, not equalised": [*FIRST, *rates(8e-4, False)],
     "first (batch norm, batch 16, width 48)": FIRST,
-    "first, rates 0.005": [*FIRST, *rates(0.005)],
-    "first, rates 0.02": [*FIRST, *rates(0.02)],
-    "first, rates 0.04": [*FIRST, *rates(0.04)],
+    "first, learning rates 0.005": [*FIRST, *rates(0.005)],
+    "first, learning rates 0.02": [*FIRST, *rates(0.02)],
+    "first, learning rates 0.04": [*FIRST, *rates(0.04)],
     "first, pixel norm": [*FIRST, "generator.norm=pixel"],
     "first, batch 32": [*FIRST, "schedule.batch=32"],
-    "first, rates that fall over the last 0.3": [*FIRST, "schedule.decay=0.3"],
+    "first, learning rates that fall over the last 0.3": [*FIRST, "schedule.decay=0.3"],
     "second (batch norm modulated)": SECOND,
-    "second, rates 0.015": [*SECOND, *rates(0.015)],
+    "second, learning rates 0.015": [*SECOND, *rates(0.015)],
     "third (batch 8)": WIDE,
-    "third, rates 0.015": [*WIDE, *rates(0.015)],
+    "third, learning rates 0.015": [*WIDE, *rates(0.015)],
     "third, batch 4": [*WIDE, "schedule.batch=4"],
     "fourth (width 32)": STEADY,
     "fourth, width 24": [*STEADY, *both(width=24, max_width=192)],
     "fourth, discriminator of width 48": [*STEADY, "discriminator.width=48", "discriminator.max_width=384"],
-    "fourth, discriminator's rate 0.02": [*STEADY, "optimizer.discriminator.lr=0.02"],
+    "fourth, discriminator's learning rate 0.02": [*STEADY, "optimizer.discriminator.lr=0.02"],
     "fourth, R1 0.1": ["schedule.decay=0", "objective.r1=0.1"],
     "fourth, no augmentation": [*STEADY, "augment.colour=0", "augment.shift=0"],
-    "fifth (rates that fall over the last 0.3)": ["schedule.decay=0.3", *STRONG_R1],
+    "fifth (learning rates that fall over the last 0.3)": ["schedule.decay=0.3", *STRONG_R1],
     "fifth, over the whole run": WHOLE,
     "fifth, over the whole run, no colour": [*WHOLE, "augment.colour=0"],
-    "fifth, over the whole run, rates 0.006": [*WHOLE, *rates(0.006)],
-    "fifth, over the whole run, rates 0.006, R1 0.1": ["schedule.decay=1", *rates(0.006)],
+    "fifth, over the whole run, learning rates 0.006": [*WHOLE, *rates(0.006)],
+    "fifth, over the whole run, learning rates 0.006, R1 0.1": ["schedule.decay=1", *rates(0.006)],
     "modern-cpu": [],
-    "modern-cpu, rates 0.008": rates(0.008),
+    "modern-cpu, learning rates 0.008": rates(0.008),
     "modern-cpu, hinge": ["objective.name=hinge"],
     "modern-cpu, relativistic": ["objective.name=relativistic"],
     "modern-cpu, relativistic, R2 0.1 too": ["objective.name=relativistic", "objective.r2=0.1"],
@@ -84,7 +84,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "first, with attributes": ("modern-attributes", [*FIRST, *rates(0.01)]),
     "third, with attributes": ("modern-attributes", [*WIDE, *rates(0.01)]),
     "fourth, with attributes": ("modern-attributes", [*STEADY, *rates(0.01)]),
-    "modern-attributes, rates that fall over the last 0.3": ("modern-attributes", ["schedule.decay=0.3"]),
+    "modern-attributes, learning rates that fall over the last 0.3": ("modern-attributes", ["schedule.decay=0.3"]),
     **{name: (name, []) for name in ("modern-attributes", "acgan", "cgan", "dcgan")},
 }
 
@@ -106,7 +106,7 @@ def measure(row: str, seed: int, budget: dict[str, Any], faces: PackedFaces, run
         "command": shlex.join(["limner", "train", recipe, *(word for change in changes for word in ("--set", change))]),
         "seed": seed,
         "budget": words(budget),
-        "images": stop["images"],
+        "images_seen": stop["images_seen"],
         "seconds": stop["seconds"],
         "threads": info["machine"]["threads"],
         "processor": info["machine"]["device_name"],
@@ -138,7 +138,7 @@ def table(results: list[dict[str, Any]]) -> str:
         ]
         for kind in dict.fromkeys((one["row"], one["budget"]) for one in here):
             same = [one for one in here if (one["row"], one["budget"]) == kind]
-            images, seconds = (statistics.mean(one[name] for one in same) for name in ("images", "seconds"))
+            images, seconds = (statistics.mean(one[name] for one in same) for name in ("images_seen", "seconds"))
             lines.append(
                 f"| {kind[0]} | {kind[1]} | {images:,.0f} | {seconds / 60:.1f} | {len(same)} "
                 f"| {spread(same, 'fd_lite0', '.1f')} | {spread(same, 'attribute_control_mean', '.2f')} |"
@@ -157,7 +157,7 @@ def spread(same: list[dict[str, Any]], metric: str, form: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {'; '.join(ROWS)}")
-    parser.add_argument("--data", type=Path, required=True, help="prepared pictures, 64 pixels wide")
+    parser.add_argument("--data", type=Path, required=True, help="prepared images, 64 pixels wide")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     budgets = parser.add_mutually_exclusive_group()
     budgets.add_argument("--minutes", type=float)

@@ -154,7 +154,7 @@ def summary(run: Path, metrics: dict[str, Any]) -> dict[str, Any]:
     logged = [line for line in lines if line["event"] == "log"]
     info = json.loads((run / "run.json").read_text(encoding="utf-8"))
     return {
-        "images": lines[-1]["images"],
+        "images_seen": lines[-1]["images_seen"],
         "seconds": lines[-1]["seconds"],
         "images_per_second": sorted(line["images_per_second"] for line in logged)[len(logged) // 2] if logged else None,
         "last": logged[-1] if logged else None,
@@ -295,7 +295,7 @@ def write_docs(home: Path) -> None:
     rows = {name.removeprefix("recipe-"): one for name, one in results.items() if name.startswith("recipe-")}
     kept = {
         name: {
-            **{key: one[key] for key in ("images", "seconds", "images_per_second")},
+            **{key: one[key] for key in ("images_seen", "seconds", "images_per_second")},
             **{key: one["last"][key] for key in ("verdict", "diversity", "overlap") if key in one["last"]},
             **{key: one["info"][key] for key in ("machine", "precision", "torch", "started")},
             "command": re.sub(r"/\S*/", "", one["info"]["command"]),
@@ -313,11 +313,14 @@ def write_docs(home: Path) -> None:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, one in kept.items():
-        with zipfile.ZipFile(home / "grids.zip") as archive, archive.open(f"{name}-{one['images']:09d}.png") as file:
+        with (
+            zipfile.ZipFile(home / "grids.zip") as archive,
+            archive.open(f"{name}-{one['images_seen']:09d}.png") as file,
+        ):
             grid = Image.open(file).convert("RGB")
-        picture = DOCS / "images" / "recipes" / f"{name}-gpu.png"
-        about = {"recipe": name, "images": one["images"], "licence": rows[name]["info"]["data"]["licence"]}
-        picture.write_bytes(generated_png(grid.crop((0, 0, grid.width, 3 * grid.height // 8)), about))
+        image = DOCS / "images" / "recipes" / f"{name}-gpu.png"
+        about = {"recipe": name, "images_seen": one["images_seen"], "licence": rows[name]["info"]["data"]["licence"]}
+        image.write_bytes(generated_png(grid.crop((0, 0, grid.width, 3 * grid.height // 8)), about))
         values = [one["metrics"].get(f"{metric}_lite0", {}).get("value") for metric in ("fd", "precision", "recall")]
         numbers = [
             "–" if value is None else format(value, places)
@@ -326,8 +329,8 @@ def write_docs(home: Path) -> None:
             )
         ]
         lines.append(
-            f"| `{name}` | {one['images']:,} | {one['seconds'] / 60:.1f} | {' | '.join(numbers)} | {one['verdict']} "
-            f"| ![faces of {name}](images/recipes/{picture.name}) |"
+            f"| `{name}` | {one['images_seen']:,} | {one['seconds'] / 60:.1f} | {' | '.join(numbers)} "
+            f"| {one['verdict']} | ![faces of {name}](images/recipes/{image.name}) |"
         )
     put_rows(DOCS / "recipes.md", "<!-- rows: python benchmarks/on_gpu.py -->", "\n".join(lines))
 
@@ -339,7 +342,13 @@ def told(session: Session) -> None:
         for which, one in found.items() if file.stem == "faces" else [("", found)]:
             row = one if isinstance(one, dict) else {}
             metrics = {name: round(of["value"], 3) for name, of in row.get("metrics", {}).items()}
-            print(file.stem, which, row.get("images", ""), row.get("images_per_second", ""), metrics or str(one)[:300])
+            print(
+                file.stem,
+                which,
+                row.get("images_seen", ""),
+                row.get("images_per_second", ""),
+                metrics or str(one)[:300],
+            )
 
 
 if __name__ == "__main__":

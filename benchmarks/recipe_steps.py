@@ -1,7 +1,7 @@
 """How much faster is a training step of each recipe than the plain loop's? One table, a row for each recipe.
 
 Rows go to results/recipe_steps.json as they are measured; those of other recipes stay, so that the table can be made in
-portions. The table beside it holds all of them. `train_step.py` looks closer at one recipe.
+batches. The table beside it holds all of them. `train_step.py` looks closer at one recipe.
 """
 
 import argparse

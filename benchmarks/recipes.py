@@ -1,8 +1,8 @@
-"""What does every recipe reach? Train each for a short time on the pictures that it wants, and write the table.
+"""What does every recipe reach? Train each for a short time on the images that it wants, and write the table.
 
 `docs/recipes.md` holds what the reports printed beside what this measured; the rows between its markers, the grids of
 generated faces in `docs/images/recipes/` and `results/recipes.json` are written here. A run that is already in `--runs`
-is not trained again but measured as it is, so that the work can be done in portions and on several machines.
+is not trained again but measured as it is, so that the work can be done in batches and on several machines.
 """
 
 import argparse
@@ -27,27 +27,27 @@ from limner.runs.run import Run
 from limner.training.health import verdict
 from limner.training.session import train
 
-PICTURES = DOCS / "images" / "recipes"
+IMAGES = DOCS / "images" / "recipes"
 BEGIN = "<!-- rows: python benchmarks/recipes.py -->"
 GRID = 24
 LEFT_OUT = ("demo", "modern")  # made for drawn faces, made for a GPU
 
 
 def data_for(name: str, folders: list[PackedFaces]) -> PackedFaces | None:
-    """The data set of the size and crop that a recipe wants, or one of its size; `None` where it needs no pictures."""
+    """The data set of the size and crop that a recipe wants, or one of its size; `None` where it needs no images."""
     view = load_recipe(name).data
-    if view.kind != "pictures":
+    if view.kind != "images":
         return None
     fitting = [faces for faces in folders if faces.size == view.size]
     if not fitting:
-        raise SystemExit(f"{name} wants pictures of {view.size} pixels: give prepared ones with --data.")
+        raise SystemExit(f"{name} wants images of {view.size} pixels: give prepared ones with --data.")
     return next((faces for faces in fitting if faces.info.crop and faces.info.crop.preset == view.crop), fitting[0])
 
 
 def measured(run: Run, protocol: str) -> list[Result]:
     """What the run's metrics already say of its model as it is."""
-    images = run.model.config.images
-    return [result for result in read_metrics(run.path) if (result.protocol, result.images) == (protocol, images)]
+    images = run.model.config.images_seen
+    return [result for result in read_metrics(run.path) if (result.protocol, result.images_seen) == (protocol, images)]
 
 
 def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
     info = run.info
     return {
         "recipe": name,
-        "images": stop["images"],
+        "images_seen": stop["images_seen"],
         "minutes": round(stop["seconds"] / 60, 1),
         "threads": info["machine"]["threads"],
         "processor": info["machine"]["device_name"],
@@ -75,13 +75,13 @@ def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
 
 
 def draw_grid(name: str, run: Run) -> None:
-    """A few faces of the model, as a picture for the page."""
+    """A few faces of the model, as an image for the page."""
     faces_NHWC = run.model.sample(GRID, seed=0)
     grid = face_grid(faces_NHWC, 12)
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    about = {"recipe": name, "images": run.model.config.images, "licence": run.model.config.licence}
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    about = {"recipe": name, "images_seen": run.model.config.images_seen, "licence": run.model.config.licence}
     small = grid.quantize(256, method=Image.Quantize.MEDIANCUT) if grid.width > 2000 else grid
-    (PICTURES / f"{name}.png").write_bytes(generated_png(small, about))
+    (IMAGES / f"{name}.png").write_bytes(generated_png(small, about))
 
 
 def printed(name: str) -> str:
@@ -93,7 +93,7 @@ def printed(name: str) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| recipe | the report printed | pictures | images | minutes | `fd_lite0` | `kid_lite0` | diversity | verdict "
+        "| recipe | the report printed | images | images | minutes | `fd_lite0` | `kid_lite0` | diversity | verdict "
         "| faces |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -101,10 +101,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         metrics = one["metrics"]
         fd, kid = (metrics.get(metric) for metric in ("fd_lite0", "kid_lite0"))
         view = load_recipe(one["recipe"]).data
-        pictures = f"{view.size}, {one['data']['crop']}" if view.kind == "pictures" else "–"
+        images = f"{view.size}, {one['data']['crop']}" if view.kind == "images" else "–"
         lines.append(
             f"| `{one['recipe']}` ({tomllib.loads(recipe_text(one['recipe']))['follows']}) | {printed(one['recipe'])} "
-            f"| {pictures} | {one['images']:,} | {one['minutes']:g} "
+            f"| {images} | {one['images_seen']:,} | {one['minutes']:g} "
             f"| {format(fd['value'], '.1f') if fd else '–'} "
             f"| {format(kid['value'], '.4f') + ' ± ' + format(kid['standard_error'], '.4f') if kid else '–'} "
             f"| {format(one['diversity'], '.2f') if one['diversity'] is not None else '–'} | {one['verdict']} "
@@ -116,7 +116,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", help="names; all of them by default")
-    parser.add_argument("--data", type=Path, action="append", required=True, help="prepared pictures; may be repeated")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="prepared images; may be repeated")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--protocol", default="quick")

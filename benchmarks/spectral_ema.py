@@ -76,7 +76,7 @@ def measured(name: str, data: Path, runs: Path, device: str, images: int, protoc
         for average, each in models.items()
     }
     return {
-        "images": images,
+        "images_seen": images,
         "metrics": {
             average: {metric: round(found[metric], 4) for metric in METRICS if metric in found}
             for average, found in results.items()

@@ -1,12 +1,12 @@
-"""Teach a generator that learnt from lossy copies of the pictures to draw as if it had seen the pictures themselves.
+"""Teach a generator that learnt from lossy copies of the images to draw as if it had seen the images themselves.
 
 Small copies (WebP at quality 95, say) carry a data set to a machine that cannot hold it otherwise; a generator trained
 on them also learns to draw what the format takes away, colours at half the sides above all. Here both data sets are at
-hand: the linear filter of 5 x 5 pixels that best turns copies into pictures (least squares over training pictures, one
+hand: the linear filter of 5 x 5 pixels that best turns copies into images (least squares over training images, one
 filter for each place in the format's squares of 2 x 2) is applied to what the generator draws, and the generator's last
-two doublings are fitted to draw that by themselves. No picture is shown to a discriminator, none held out is looked at.
+two doublings are fitted to draw that by themselves. No image is shown to a discriminator, none held out is looked at.
 
-Shapes: N pictures, C channels, H and W sides, P pixels, K values of a window.
+Shapes: N images, C channels, H and W sides, P pixels, K values of a window.
 """
 
 import argparse
@@ -28,18 +28,18 @@ from limner.networks.modern import through
 
 REACH = 2  # pixels on each side
 SIDE = 2 * REACH + 1
-PICTURES = 1500  # from which the filter is learnt
+IMAGES = 1500  # from which the filter is learnt
 BATCH, RATE = 32, 2e-4
 
 
-def learning_rows(pictures: PackedFaces) -> NDArray[np.int64]:
-    """The training pictures from which the filter is learnt."""
-    return np.random.default_rng(0).permutation(pictures.rows("train"))[:PICTURES]
+def learning_rows(images: PackedFaces) -> NDArray[np.int64]:
+    """The training images from which the filter is learnt."""
+    return np.random.default_rng(0).permutation(images.rows("train"))[:IMAGES]
 
 
-def best_filter(copies_NHWC: NDArray[np.uint8], pictures_NHWC: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+def best_filter(copies_NHWC: NDArray[np.uint8], images_NHWC: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     """The filter as a convolution of stride 2 before a pixel shuffle: weights 12 x 3 x 6 x 6, biases 12."""
-    x_NCHW, y_NCHW = (from_pixels(torch.from_numpy(one), "signed") for one in (copies_NHWC, pictures_NHWC))
+    x_NCHW, y_NCHW = (from_pixels(torch.from_numpy(one), "signed") for one in (copies_NHWC, images_NHWC))
     windows_NKP = F.unfold(pad(x_NCHW), SIDE + 1, stride=2)
     targets_NCP = F.pixel_unshuffle(y_NCHW, 2).flatten(2)  # channel c of place (i, j) at 4 c + 2 i + j
     weights, biases = torch.zeros(12, 3, SIDE + 1, SIDE + 1), torch.zeros(12)
@@ -67,7 +67,7 @@ def pad(x_NCHW: Tensor) -> Tensor:
 
 
 def fit(model: Model, weights: Tensor, biases: Tensor, steps: int) -> None:
-    """Move the generator's last two doublings to the filtered pictures of the generator as it was."""
+    """Move the generator's last two doublings to the filtered images of the generator as it was."""
     generator: Any = model.generator
     doublings = [k for k, layer in enumerate(generator.main) if isinstance(layer, nn.ConvTranspose2d)]
     trunk, head = generator.main[: doublings[-2]], generator.main[doublings[-2] :]
@@ -100,15 +100,15 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="the folder of a model trained on the copies")
     parser.add_argument("--copies", type=Path, required=True, help="the prepared copies")
-    parser.add_argument("--data", type=Path, required=True, help="the same pictures, prepared from their source")
+    parser.add_argument("--data", type=Path, required=True, help="the same images, prepared from their source")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new model")
     parser.add_argument("--steps", type=int, default=1500)
     arguments = parser.parse_args()
 
     model = Model.load(arguments.model)
-    copies, pictures = PackedFaces.open(arguments.copies), PackedFaces.open(arguments.data)
-    if copies.files != pictures.files:
-        raise SystemExit(f"{arguments.copies} and {arguments.data} do not hold the same pictures.")
-    rows = learning_rows(pictures)
-    fit(model, *best_filter(copies.images_NHWC[rows], pictures.images_NHWC[rows]), arguments.steps)
+    copies, images = PackedFaces.open(arguments.copies), PackedFaces.open(arguments.data)
+    if copies.files != images.files:
+        raise SystemExit(f"{arguments.copies} and {arguments.data} do not hold the same images.")
+    rows = learning_rows(images)
+    fit(model, *best_filter(copies.images_NHWC[rows], images.images_NHWC[rows]), arguments.steps)
     save_model(arguments.out, model.generator, model.config, model.known_MA)

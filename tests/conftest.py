@@ -69,7 +69,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         latent_distribution="gaussian",
         generator=recipe.generator,
         ema_halflife_images=0.0,
-        images=0,
+        images_seen=0,
         data={"name": "none"},
         licence="Apache-2.0",
     )
@@ -80,7 +80,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pack_faces() -> Callable[..., "PackedFaces"]:
-    """Makes a PackedFaces, in memory alone, of pictures uint8 N x H x W x 3 and the names of their splits."""
+    """Makes a PackedFaces, in memory alone, of images uint8 N x H x W x 3 and the names of their splits."""
     from limner.data.packed import Counts, DatasetInfo, PackedFaces, SourceInfo
 
     def pack(images_NHWC: NDArray[np.uint8], splits: Sequence[str] | None = None) -> PackedFaces:
@@ -92,7 +92,7 @@ def pack_faces() -> Callable[..., "PackedFaces"]:
             size=size,
             crop=None,
             resize_filter=None,
-            counts=Counts(found=count, left_out=0, rejected=0, pictures=count, splits=dict(Counter(splits))),
+            counts=Counts(found=count, left_out=0, rejected=0, images=count, splits=dict(Counter(splits))),
             attribute_names=("odd",),
             keep=1.0,
             heldout=None,

@@ -55,7 +55,7 @@ lr = 1e-3
 images = 1000
 batch = 8
 """
-# Small sizes that every recipe of pictures can be measured in; R1 is a change to dcgan.
+# Small sizes that every recipe of images can be measured in; R1 is a change to dcgan.
 NARROW = ["data.size=32", "generator.width=64", "discriminator.width=4"]
 WIDE_START = ["generator.init_std=0.1", "discriminator.init_std=0.1"]  # so that three steps change something
 SMALL = {
@@ -81,7 +81,7 @@ def small(name: str) -> Recipe:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[pytest.MonkeyPatch]:
-    """Few pictures, one repetition a block, one thread (two would wait for each other on a busy machine)."""
+    """Few images, one repetition a block, one thread (two would wait for each other on a busy machine)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -122,20 +122,20 @@ def faces64(jpegs: Path) -> PackedFaces:
     return prepare(jpegs, jpegs.with_name("packed64"), size=64, crop="report000", workers=1, quiet=True)
 
 
-def test_every_jpeg_is_an_aligned_picture_of_its_own(jpegs: Path, faces: PackedFaces) -> None:
+def test_every_jpeg_is_an_aligned_image_of_its_own(jpegs: Path, faces: PackedFaces) -> None:
     assert len(faces) == len(list(jpegs.glob("*.jpg"))) == 8 * len(CUTS)
     assert faces.info.counts.rejected == 0
 
 
 @pytest.mark.parametrize("pixel_range", ["signed", "unit", "byte"])
-def test_both_loops_see_the_same_pictures_and_attributes(jpegs: Path, faces: PackedFaces, pixel_range: str) -> None:
+def test_both_loops_see_the_same_images_and_attributes(jpegs: Path, faces: PackedFaces, pixel_range: str) -> None:
     reference = Jpegs(jpegs, DataView(size=32, crop="report004", range=pixel_range))
     ours_NCHW = from_pixels(torch.from_numpy(np.array(faces.images_NHWC)), pixel_range)
     grey_level = {"signed": 2 / 255, "unit": 1 / 255, "byte": 1}[pixel_range]
     assert [file.name for file in reference.files] == faces.files
     for row, ours_CHW in enumerate(ours_NCHW):
         x_CHW, y_A = reference[row]
-        # The plain loader resizes in one step and Limner in two: a grey level or so apart, never another picture.
+        # The plain loader resizes in one step and Limner in two: a grey level or so apart, never another image.
         assert (x_CHW - ours_CHW).abs().mean() < 4 * grey_level
         assert y_A.tolist() == faces.attributes_NA[row].tolist()
     assert reference.decoded.value == len(faces)
@@ -234,7 +234,7 @@ def test_a_plain_layer_with_spectral_norm_is_the_one_of_torch() -> None:
     assert torch.equal(copy(x_BCHW), theirs(x_BCHW))
 
 
-def test_every_recipe_of_pictures_is_compared() -> None:
+def test_every_recipe_of_images_is_compared() -> None:
     unknown_to_it = {"painter", "modern", "modern-cpu", "modern-attributes"}
     assert {name.split()[0] for name in SMALL} == {*recipe_names()} - unknown_to_it
 
@@ -277,7 +277,7 @@ def test_ratios_of_given_samples() -> None:
     assert ratio.of_medians == 3.0
     assert ratio.median_of_pairs == 5.0  # of 2, 6 and 5
     twice = Speed(images=128, repetitions=1, seconds=ours.seconds)
-    assert Ratio.of(reference, twice).of_medians == 6.0  # per picture, not per time
+    assert Ratio.of(reference, twice).of_medians == 6.0  # per image, not per time
 
 
 def test_loss_differences_are_the_largest_by_step() -> None:
@@ -303,16 +303,16 @@ class SlowJpegs(Jpegs):
 
 
 @pytest.mark.parametrize("critic_steps", [1, 2])
-def test_every_block_of_the_reference_pays_for_the_pictures_it_uses(
+def test_every_block_of_the_reference_pays_for_the_images_it_uses(
     recipe_file: Path, critic_steps: int, jpegs: Path
 ) -> None:
     recipe = load_recipe(recipe_file, [f"objective.discriminator_steps={critic_steps}"])
-    pictures = SlowJpegs(jpegs, recipe.data)
-    run = plain_loop.reference_training(measure.reference_loop(recipe, CPU), pictures, CPU)
-    ahead = pictures.decoded.value
+    images = SlowJpegs(jpegs, recipe.data)
+    run = plain_loop.reference_training(measure.reference_loop(recipe, CPU), images, CPU)
+    ahead = images.decoded.value
     assert ahead == plain_loop.WORKERS * plain_loop.PREFETCH * recipe.schedule.batch
     run(3)
-    assert pictures.decoded.value - ahead == 3 * critic_steps * recipe.schedule.batch
+    assert images.decoded.value - ahead == 3 * critic_steps * recipe.schedule.batch
 
 
 def test_a_round_ends_with_the_generators_step(faces: PackedFaces, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +323,7 @@ def test_a_round_ends_with_the_generators_step(faces: PackedFaces, monkeypatch: 
     run = measure.our_training(recipe, Engine(CPU, "fp32"), faces)
     for rounds in (1, 2):
         run(1)
-        assert states[0].images == rounds * 5 * recipe.schedule.batch
+        assert states[0].images_seen == rounds * 5 * recipe.schedule.batch
         assert states[0].sums["loss/generator"][1].item() == rounds
 
 
@@ -387,7 +387,7 @@ def test_bench_writes_every_sample_and_what_it_was_measured_on(
     assert len(result["loss_differences"]) == measure.CHECKED_STEPS
     assert max(result["loss_differences"]) < 1e-4
     assert {"reference", "Model.batches", "generator, batch 256"} <= result["drawing"].keys()
-    assert result["drawing_ratio"].keys() == result["drawing"].keys() - {"reference"}
+    assert result["sampling_ratio"].keys() == result["drawing"].keys() - {"reference"}
 
     printed = " ".join(ran.output.split())  # however wide the terminal is
     assert "Training tiny, conditioning.method=classifier, objective.discriminator_steps=2, batch 8" in printed

@@ -17,9 +17,9 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert (out / "run" / "report.html").is_file()
     sizes = {"faces.png": 8 * (32 + 2) - 2, "shipped.png": 8 * (64 + 2) - 2}
     for name, side in sizes.items():
-        with Image.open(out / name) as picture:
-            assert picture.size == (side, side)
-            assert "trainedAlgorithmicMedia" in picture.info["XML:com.adobe.xmp"]
+        with Image.open(out / name) as image:
+            assert image.size == (side, side)
+            assert "trainedAlgorithmicMedia" in image.info["XML:com.adobe.xmp"]
     assert f"limner train --resume {out / 'run'}" in capsys.readouterr().err
 
     before = (out / "faces.png").read_bytes()

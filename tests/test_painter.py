@@ -1,4 +1,4 @@
-"""Report 002's painter: the same loop and run folder as every recipe, and pictures that show it learn."""
+"""Report 002's painter: the same loop and run folder as every recipe, and images that show it learn."""
 
 import base64
 import io
@@ -103,7 +103,7 @@ def test_a_stopped_run_ends_as_one_left_alone(run: Run, tmp_path: Path, monkeypa
 
     def stopping_step(recipe: Any, state: Any, *rest: Any) -> None:
         step(recipe, state, *rest)
-        if state.images == 48:
+        if state.images_seen == 48:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(loop, "train_step", stopping_step)
@@ -122,10 +122,10 @@ def test_a_stopped_run_ends_as_one_left_alone(run: Run, tmp_path: Path, monkeypa
         assert {**line, **dict.fromkeys(clocked)} == {**other, **dict.fromkeys(clocked)}
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_small_picture_has_the_curve_where_it_is(run: Run) -> None:
+def test_a_small_image_has_the_curve_where_it_is(run: Run) -> None:
     """A generator whose every curve is 0.5 + 2.5 x^2, far above the upper bound at the sides."""
     config = ModelConfig(
         recipe="painter",
@@ -134,7 +134,7 @@ def test_a_small_picture_has_the_curve_where_it_is(run: Run) -> None:
         latent_size=5,
         latent_distribution="gaussian",
         generator=settings_of(),  # type: ignore[arg-type]
-        images=0,
+        images_seen=0,
         ema_halflife_images=0,
         data={},
         licence="none",
@@ -164,19 +164,19 @@ def test_sample_draws_synthetic_curves_and_draws_them_again(
     with pytest.raises(SystemExit) as left:
         limner("sample", str(run.path), "--out", str(tmp_path / "curves.png"), "--count", "6", "--quiet")
     assert not left.value.code
-    picture = Image.open(tmp_path / "curves.png")
-    assert picture.size == (3 * 66 - 2, 2 * 66 - 2)
+    image = Image.open(tmp_path / "curves.png")
+    assert image.size == (3 * 66 - 2, 2 * 66 - 2)
     assert SYNTHETIC.encode() in (tmp_path / "curves.png").read_bytes()
     with pytest.raises(SystemExit):
         limner("sample", "--recreate", str(tmp_path / "curves.png"), "--out", str(tmp_path / "again.png"))
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "curves.png").read_bytes()
 
 
-def test_an_old_config_is_one_of_pictures(run: Run) -> None:
+def test_an_old_config_is_one_of_images(run: Run) -> None:
     config = json.loads((run.path / "model/config.json").read_text())
     assert (config["kind"], config["size"]) == ("curves", 15)
     old = {key: value for key, value in config.items() if key != "kind"} | {"size": 64}
-    assert ModelConfig.model_validate(old).kind == "pictures"
+    assert ModelConfig.model_validate(old).kind == "images"
 
 
 def test_the_animation_is_all_paintings_in_order(run: Run) -> None:
@@ -187,7 +187,7 @@ def test_the_animation_is_all_paintings_in_order(run: Run) -> None:
     for index, path in enumerate(paintings):
         film.seek(index)
         assert (np.asarray(film.convert("RGB")) == np.asarray(Image.open(path).convert("RGB"))).all()
-        assert read_settings(path) == {"recipe": "painter", "images": int(path.stem)}
+        assert read_settings(path) == {"recipe": "painter", "images_seen": int(path.stem)}
     assert len({path.read_bytes() for path in paintings}) == 4
     assert SYNTHETIC.encode() in (run.path / "painting.png").read_bytes()
     assert SYNTHETIC.encode() not in (run.path / "samples/real.png").read_bytes()
@@ -262,7 +262,7 @@ def test_a_terminal_shows_the_curves_as_they_are_learnt(tmp_path: Path, monkeypa
         (["data.size=32"], "curves have 15 points"),
         (["generator.network=dcgan32"], "generator.network = dcgan32 is not made for data.kind = curves"),
         (["conditioning.method=projection"], "conditioning has no effect with data.kind = curves"),
-        (["data.kind=pictures", "data.size=32"], "generator.network = painter is not made for data.kind = pictures"),
+        (["data.kind=images", "data.size=32"], "generator.network = painter is not made for data.kind = images"),
     ],
 )
 def test_what_has_no_meaning_for_curves_is_refused(overrides: list[str], words: str) -> None:
@@ -276,11 +276,11 @@ def test_what_has_no_meaning_for_curves_is_refused(overrides: list[str], words: 
     [
         (lambda out, faces: train("painter", faces, out, quiet=True), "painter draws its own curves.*leave --data out"),
         (lambda out, faces: train("painter", "nowhere", out, quiet=True), "leave --data out"),
-        (lambda out, faces: train("dcgan32", None, out, quiet=True), "dcgan32 learns from pictures.*--data DIR"),
+        (lambda out, faces: train("dcgan32", None, out, quiet=True), "dcgan32 learns from images.*--data DIR"),
         (lambda out, faces: train("painter", None, out, epochs=2, quiet=True), "--epochs.*--images or --minutes"),
     ],
 )
-def test_pictures_for_a_painter_and_none_for_others_are_refused(
+def test_images_for_a_painter_and_none_for_others_are_refused(
     attempt: Callable[..., None], words: str, faces32: PackedFaces, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=words) as error:
@@ -289,6 +289,6 @@ def test_pictures_for_a_painter_and_none_for_others_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_of_curves_goes_on_without_pictures_only(run: Run, faces32: PackedFaces) -> None:
+def test_a_run_of_curves_goes_on_without_images_only(run: Run, faces32: PackedFaces) -> None:
     with pytest.raises(UserError, match="leave --data out"):
         resume(run.path, data=faces32, images=128, quiet=True)

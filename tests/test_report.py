@@ -26,7 +26,7 @@ def log_row(images: int, seconds: float, **more: Any) -> dict[str, Any]:
     wave = math.sin(images / 9000)
     return {
         "event": "log",
-        "images": images,
+        "images_seen": images,
         "step": images // 64,
         "seconds": seconds,
         "images_per_second": 148.25,
@@ -44,7 +44,7 @@ def make_run(run: Path, rows: list[dict[str, Any]], samples: tuple[int, ...] = (
     (run / "recipe.toml").write_text(f'name = "dcgan"\n# {HOSTILE}\n')
     info = {
         "recipe": "dcgan",
-        "data": {"name": f"faces {HOSTILE}", "pictures": 1000, "train": 900, "licence": "non-commercial research"},
+        "data": {"name": f"faces {HOSTILE}", "images": 1000, "train": 900, "licence": "non-commercial research"},
         "budget": {"images": 64000},
     }
     (run / "run.json").write_text(json.dumps(info))
@@ -63,27 +63,27 @@ def contents(report: Path) -> dict[str, Any]:
     return data
 
 
-def decoded(picture: dict[str, Any]) -> Image.Image:
-    head, _, body = picture["src"].partition(",")
+def decoded(image: dict[str, Any]) -> Image.Image:
+    head, _, body = image["src"].partition(",")
     assert head == "data:image/webp;base64"
     return Image.open(io.BytesIO(base64.b64decode(body))).convert("RGB")
 
 
 # The run that most tests look at: a rollback after a NaN, a resume, a collapse at the end.
 ROWS: list[dict[str, Any]] = [
-    {"event": "start", "images": 0, "seconds": 0},
+    {"event": "start", "images_seen": 0, "seconds": 0},
     *(log_row(n, n / 150, verdict="starting") for n in range(640, 6401, 640)),
     *(log_row(n, n / 150, diversity=0.8) for n in range(7040, 32001, 640)),
     log_row(32640, 217.6, **{"loss/generator": math.nan}),
-    {"event": "rollback", "images": 32640, "to_images": 25600, "rate_scale": 0.5, "reason": HOSTILE},
+    {"event": "rollback", "images_seen": 32640, "to_images": 25600, "lr_scale": 0.5, "reason": HOSTILE},
     *(log_row(n, (n + 7040) / 150) for n in range(26240, 48001, 640)),
-    {"event": "stop", "images": 48000, "seconds": 367.0, "reason": "interrupted"},
-    {"event": "resume", "images": 48000},
+    {"event": "stop", "images_seen": 48000, "seconds": 367.0, "reason": "interrupted"},
+    {"event": "resume", "images_seen": 48000},
     *(
         log_row(n, (n + 7040) / 150, verdict="collapsing", remedy="Raise <b>noise</b>.")
         for n in range(48640, 64001, 640)
     ),
-    {"event": "stop", "images": 64000, "seconds": 474.0, "reason": "finished"},
+    {"event": "stop", "images_seen": 64000, "seconds": 474.0, "reason": "finished"},
 ]
 SAMPLES = (0, 16000, 32000, 48000, 64000)
 
@@ -92,7 +92,7 @@ def test_face_grid_lays_out_row_by_row_with_padding_between() -> None:
     values = np.arange(1, 8, dtype=np.uint8) * 20
     images_NHWC = np.broadcast_to(values[:, None, None, None], (7, 4, 5, 3)).copy()
     sheet = np.asarray(face_grid(images_NHWC))
-    assert sheet.shape == (3 * 4 + 2 * 2, 3 * 5 + 2 * 2, 3)  # 7 pictures: 3 x 3, rather square
+    assert sheet.shape == (3 * 4 + 2 * 2, 3 * 5 + 2 * 2, 3)  # 7 images: 3 x 3, rather square
     for i, value in enumerate(values):
         y, x = (i // 3) * 6, (i % 3) * 7
         assert (sheet[y : y + 4, x : x + 5] == value).all()
@@ -104,7 +104,7 @@ def test_face_grid_lays_out_row_by_row_with_padding_between() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4, 3), (4, 4, 3), (2, 4, 4, 1)])
-def test_face_grid_refuses_what_is_no_batch_of_pictures(shape: tuple[int, ...]) -> None:
+def test_face_grid_refuses_what_is_no_batch_of_images(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="N x H x W x 3"):
         face_grid(np.zeros(shape, np.uint8))
     with pytest.raises(ValueError, match="float64"):
@@ -113,10 +113,16 @@ def test_face_grid_refuses_what_is_no_batch_of_pictures(shape: tuple[int, ...]) 
 
 def test_read_log_leaves_out_half_lines_and_keeps_nan(tmp_path: Path) -> None:
     assert read_log(tmp_path) == []
-    lines = ['{"event":"log","images":1,"loss":NaN}', '{"event":"log","ima', '{"event":"log","images":2}', "7", '{"ev']
+    lines = [
+        '{"event":"log","images_seen":1,"loss":NaN}',
+        '{"event":"log","ima',
+        '{"event":"log","images_seen":2}',
+        "7",
+        '{"ev',
+    ]
     (tmp_path / "log.jsonl").write_text("\n".join(lines))
     rows = read_log(tmp_path)
-    assert [row["images"] for row in rows] == [1, 2]
+    assert [row["images_seen"] for row in rows] == [1, 2]
     assert math.isnan(rows[0]["loss"])
 
 
@@ -137,15 +143,15 @@ def test_a_failing_report_leaves_the_one_before_and_no_debris(tmp_path: Path) ->
     assert sorted(p.name for p in run.iterdir()) == names
 
 
-def test_real_pictures_stay_out_and_samples_go_in(tmp_path: Path) -> None:
+def test_real_images_stay_out_and_samples_go_in(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ROWS, SAMPLES)
     report = write_report(run)
-    pictures = contents(report)["pictures"]
-    assert [p["images"] for p in pictures] == list(SAMPLES)
-    for picture in pictures:
-        original = np.asarray(Image.open(run / "samples" / f"{picture['images']:09d}.png"), float)
-        shown = np.asarray(decoded(picture), float)
-        assert np.abs(shown - original).mean() < 25  # lossy, yet this picture and no other
+    images = contents(report)["images"]
+    assert [p["images_seen"] for p in images] == list(SAMPLES)
+    for image in images:
+        original = np.asarray(Image.open(run / "samples" / f"{image['images_seen']:09d}.png"), float)
+        shown = np.asarray(decoded(image), float)
+        assert np.abs(shown - original).mean() < 25  # lossy, yet this image and no other
         assert np.abs(shown - REAL_COLOUR).mean() > 60
     real = base64.b64encode((run / "samples" / "real.png").read_bytes()).decode()
     assert real[24:60] not in report.read_text()
@@ -153,7 +159,7 @@ def test_real_pictures_stay_out_and_samples_go_in(tmp_path: Path) -> None:
 
 def test_of_many_samples_the_ends_and_more_early_ones_are_kept(tmp_path: Path) -> None:
     report = write_report(make_run(tmp_path / "run", ROWS, tuple(range(0, 10000, 100))))
-    kept = [p["images"] for p in contents(report)["pictures"]]
+    kept = [p["images_seen"] for p in contents(report)["images"]]
     assert len(kept) <= 24
     assert (kept[0], kept[-1]) == (0, 9900)
     assert sum(images < 4950 for images in kept) > len(kept) / 2
@@ -164,13 +170,13 @@ def test_a_sample_that_is_still_being_written_is_left_out(tmp_path: Path) -> Non
     run = make_run(tmp_path / "run", ROWS, SAMPLES)
     last = run / "samples" / "000064000.png"
     last.write_bytes(last.read_bytes()[:200])
-    assert [p["images"] for p in contents(write_report(run))["pictures"]] == [0, 16000, 32000, 48000]
+    assert [p["images_seen"] for p in contents(write_report(run))["images"]] == [0, 16000, 32000, 48000]
 
 
 def test_the_time_of_a_sample_is_read_off_the_log_that_counts(tmp_path: Path) -> None:
-    pictures = contents(write_report(make_run(tmp_path / "run", ROWS, (0, 16000, 32000))))["pictures"]
+    images = contents(write_report(make_run(tmp_path / "run", ROWS, (0, 16000, 32000))))["images"]
     # 32,000 images were reached twice; the second time, after the rollback, is the one that lasted.
-    assert [p["seconds"] for p in pictures] == pytest.approx([0, 16000 / 150, (32000 + 7040) / 150])
+    assert [p["seconds"] for p in images] == pytest.approx([0, 16000 / 150, (32000 + 7040) / 150])
 
 
 def test_a_long_log_is_thinned_out_but_keeps_extremes_gaps_and_means(tmp_path: Path) -> None:
@@ -178,7 +184,8 @@ def test_a_long_log_is_thinned_out_but_keeps_extremes_gaps_and_means(tmp_path: P
     values = rng.exponential(size=20_000)
     values[[777, 15_432]] = [99.5, -7.25]
     rows = [
-        {"event": "log", "images": i, "seconds": i, "loss/a": float(v), "loss/b": 1.0} for i, v in enumerate(values)
+        {"event": "log", "images_seen": i, "seconds": i, "loss/a": float(v), "loss/b": 1.0}
+        for i, v in enumerate(values)
     ]
     rows[9000]["loss/a"] = math.inf
     rows[5]["verdict"] = "diverged"
@@ -186,14 +193,16 @@ def test_a_long_log_is_thinned_out_but_keeps_extremes_gaps_and_means(tmp_path: P
     data = contents(write_report(run))
     (chart,) = data["charts"]
     a = chart["series"][0]
-    shown = dict(zip((chart["images"][k] for k in a["at"]), a["values"], strict=True))
+    shown = dict(zip((chart["images_seen"][k] for k in a["at"]), a["values"], strict=True))
     assert len(shown) <= 1000
     assert min(shown) == 0
     assert max(shown) == 19_999
     assert (shown[777], shown[15_432], shown[9000]) == (99.5, -7.25, None)
     assert all(v is None or v == pytest.approx(values[i], rel=1e-5) for i, v in shown.items())
     # The extremes would pull a smoothed curve up; the means do not.
-    quiet = [m for i, m in zip((chart["images"][k] for k in a["at"]), a["means"], strict=True) if 1000 < i < 15_000]
+    quiet = [
+        m for i, m in zip((chart["images_seen"][k] for k in a["at"]), a["means"], strict=True) if 1000 < i < 15_000
+    ]
     assert np.mean(quiet) == pytest.approx(1.0, abs=0.05)
     assert "diverged" in [stretch["verdict"] for stretch in data["verdicts"]]
 
@@ -203,8 +212,8 @@ def test_a_flickering_verdict_is_shown_as_what_it_mostly_was(tmp_path: Path) -> 
     rows = [log_row(64 * (i + 1), i, verdict=names[i % 4]) for i in range(4000)]
     band = contents(write_report(make_run(tmp_path / "run", rows)))["verdicts"]
     assert len(band) <= 400
-    assert sum(s["images"][1] - s["images"][0] for s in band if s["verdict"] == "learning") > 0.6 * 64 * 4000
-    assert (band[0]["images"][0], band[-1]["images"][1]) == (0, 64 * 4000)
+    assert sum(s["images_seen"][1] - s["images_seen"][0] for s in band if s["verdict"] == "learning") > 0.6 * 64 * 4000
+    assert (band[0]["images_seen"][0], band[-1]["images_seen"][1]) == (0, 64 * 4000)
 
 
 # ---- in the browser ----
@@ -241,7 +250,7 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tail = '{"event":"log","images":640'
+    tail = '{"event":"log","images_seen":640'
     return write_report(make_run(tmp_path_factory.mktemp("report") / "run-a", ROWS, SAMPLES, tail))
 
 
@@ -268,7 +277,7 @@ def test_the_page_leads_with_the_verdict_and_the_figures(opened: Opened) -> None
     assert "Raise <b>noise</b>." in verdict
     facts = page.locator("#facts").inner_text()
     assert "64,000" in facts
-    assert "1,000 pictures" in facts
+    assert "1,000 images" in facts
     assert "synthetic" in page.locator("#synthetic").inner_text()
     assert "non-commercial research" in page.locator("#synthetic").inner_text()
 
@@ -283,22 +292,22 @@ def test_untrusted_text_is_shown_as_text(opened: Opened) -> None:
     assert page.locator("script").count() == 2  # the data and the page's own
 
 
-def test_the_slider_changes_picture_and_caption(opened: Opened) -> None:
+def test_the_slider_changes_image_and_caption(opened: Opened) -> None:
     page = opened.page
-    picture, caption, slider = page.locator("#picture"), page.locator("#caption"), page.locator("#time")
+    image, caption, slider = page.locator("#image"), page.locator("#caption"), page.locator("#time")
     assert caption.inner_text() == "After 64,000 images (7 min 54 s)"
-    last = picture.get_attribute("src")
+    last = image.get_attribute("src")
     slider.focus()
     page.keyboard.press("ArrowLeft")
     assert caption.inner_text() == "After 48,000 images (6 min 7 s)"
-    assert picture.get_attribute("src") != last
-    assert "48,000 images" in (picture.get_attribute("alt") or "")
+    assert image.get_attribute("src") != last
+    assert "48,000 images" in (image.get_attribute("alt") or "")
     page.keyboard.press("Home")
     assert caption.inner_text() == "After 0 images, before any training"
-    assert page.evaluate("document.getElementById('picture').naturalWidth") == 34
+    assert page.evaluate("document.getElementById('image').naturalWidth") == 34
 
 
-def test_play_runs_to_the_last_picture(opened: Opened) -> None:
+def test_play_runs_to_the_last_image(opened: Opened) -> None:
     page = opened.page
     page.locator("#time").focus()
     page.keyboard.press("ArrowLeft")
@@ -328,7 +337,7 @@ def test_the_axis_can_be_images_or_time(opened: Opened) -> None:
     page.get_by_text("time", exact=True).click()
     by_time = opened.texts(ticks)
     assert by_time[:2] == ["0", "2 min"]
-    page.get_by_text("images shown", exact=True).click()
+    page.get_by_text("images seen", exact=True).click()
     assert opened.texts(ticks) == by_images
 
 
@@ -344,7 +353,9 @@ def test_hovering_shows_the_values_of_the_log(opened: Opened, share: float) -> N
     discriminator, generator, at = opened.texts('[data-group="loss"] .readout li')
     images = int(at.split(" images")[0].replace(",", ""))
     assert images == pytest.approx(share * 64000, abs=4000)  # the axis does not quite fill the drawing
-    logged = {(r["loss/discriminator"], r["loss/generator"]) for r in ROWS if r.get("images") == images and "step" in r}
+    logged = {
+        (r["loss/discriminator"], r["loss/generator"]) for r in ROWS if r.get("images_seen") == images and "step" in r
+    }
     assert (float(discriminator.split()[-1]), float(generator.split()[-1])) in logged
     # The cursor is one for all charts.
     assert at == opened.texts('[data-group="gradient"] .readout .at')[0]
@@ -397,7 +408,7 @@ def test_a_run_that_has_hardly_begun(window: Opened, tmp_path: Path, rows: list[
     (run / "run.json").unlink()
     window.open(write_report(run))
     assert window.page.locator("h1").inner_text() == "run"
-    assert window.page.get_by_text("No sample pictures yet.").is_visible()
+    assert window.page.get_by_text("No sample images yet.").is_visible()
     assert window.page.get_by_text("No log lines yet.").is_visible() == (len(rows) < 2)
     for width in (1200, 320):
         window.page.set_viewport_size({"width": width, "height": 800})

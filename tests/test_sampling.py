@@ -1,4 +1,4 @@
-"""limner sample: which face is which, what the picture says of itself, and that it can be made again."""
+"""limner sample: which face is which, what the image says of itself, and that it can be made again."""
 
 import json
 import re
@@ -49,12 +49,12 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(
     assert "\n" not in str(error.value)
 
 
-def test_pictures_that_are_not_finite_are_refused(model_folder: Path) -> None:
+def test_images_that_are_not_finite_are_refused(model_folder: Path) -> None:
     """Of weights that are finite, but whose products overflow."""
     model = load(model_folder)
     for parameter in model.generator.parameters():
         parameter.mul_(1e38)
-    with pytest.raises(UserError, match="pictures that are infinite or NaN"):
+    with pytest.raises(UserError, match="images that are infinite or NaN"):
         model.sample(1)
 
 
@@ -99,7 +99,7 @@ def test_faces_are_the_generator_s(model_folder: Path) -> None:
 
 
 def test_pixels_are_quantised_at_a_fixed_range() -> None:
-    """A rival rescales by the least and largest value of the batch: one picture must not change another."""
+    """A rival rescales by the least and largest value of the batch: one image must not change another."""
     x_BCHW = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0]).view(5, 1, 1, 1).expand(5, 3, 1, 1)
     assert to_pixels(x_BCHW, "signed")[:, 0, 0, 0].tolist() == [0, 64, 128, 191, 255]
     assert to_pixels(x_BCHW[1:2], "signed")[0, 0, 0, 0] == 64
@@ -135,12 +135,12 @@ def test_truncation(model_folder: Path) -> None:
 
 def test_grid_says_what_it_is(model_folder: Path, tmp_path: Path) -> None:
     out = sample(model_folder, tmp_path / "faces.png", count=7, seed=2, columns=4, truncation=0.8, quiet=True)
-    picture = Image.open(out)
-    assert picture.size == (4 * 32 + 3 * 2, 2 * 32 + 2)
-    settings = json.loads(picture.info["limner"])
+    image = Image.open(out)
+    assert image.size == (4 * 32 + 3 * 2, 2 * 32 + 2)
+    settings = json.loads(image.info["limner"])
     assert (settings["seed"], settings["count"], settings["truncation"]) == (2, 7, 0.8)
     assert settings["weights_sha256"] == load(model_folder).config.weights_sha256
-    packet = picture.info["XML:com.adobe.xmp"]
+    packet = image.info["XML:com.adobe.xmp"]
     description = ElementTree.fromstring(packet[packet.index("<x:xmpmeta") : packet.index("<?xpacket end")])
     attributes = {key: value for element in description.iter() for key, value in element.attrib.items()}
     assert attributes["{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"].endswith(
@@ -149,8 +149,8 @@ def test_grid_says_what_it_is(model_folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels(out)[:32, :32], load(model_folder).sample(1, seed=2, truncation=0.8)[0])
 
 
-def test_a_picture_names_the_version_that_made_it(conditional_folder: Path, tmp_path: Path) -> None:
-    """Not the one that trained the model; and pictures that name another one can be made again all the same."""
+def test_a_image_names_the_version_that_made_it(conditional_folder: Path, tmp_path: Path) -> None:
+    """Not the one that trained the model; and images that name another one can be made again all the same."""
     assert load(conditional_folder).config.limner_version == "0.0.1"
     out = sample(conditional_folder, tmp_path / "faces.png", count=2, seed=4, quiet=True)
     settings = read_settings(out)

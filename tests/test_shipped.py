@@ -13,6 +13,9 @@ import limner
 from limner.core.errors import UserError
 from limner.core.files import sha256
 from limner.data.attributes import CELEBA_ATTRIBUTES
+from limner.evaluation.distances import kernel_distance
+from limner.features.lite0 import Lite0
+from limner.judge.control import attribute_control
 from limner.judge.judge import load_judge
 from limner.model.model import WEIGHTS, find_model
 from limner.model.sample import recreate, sample
@@ -44,6 +47,22 @@ def test_the_card_and_the_numbers_are_those_of_the_weights() -> None:
     assert told["training"]["command"] in card
     for one in told["history"]:
         assert f"{one['fd_lite0']:.1f}" in card
+
+
+def test_the_model_is_as_good_as_its_record(real_celeba: Path, tmp_path: Path) -> None:
+    """The kernel distance is unbiased: that of few images is the recorded one but for its standard error."""
+    recorded = {
+        result["metric"]: result["value"] for result in json.loads((FACES / "metrics.json").read_text())["results"]
+    }
+    real = prepare(real_celeba, tmp_path / "real", crop="report004", size=64, keep=0.025, workers=1, quiet=True)
+    model, lite0, judge = limner.load("faces"), Lite0(), load_judge()
+    fakes_NHWC, labels_NA = model.sample(450), model.labels(450)
+    fakes_ND = lite0.features(fakes_NHWC)
+    distance = kernel_distance(lite0.features(np.asarray(real.images_NHWC)), fakes_ND)
+    assert distance.value == pytest.approx(recorded["kid_lite0"], abs=0.003)
+    frequencies_A = real.attributes_NA.mean(0).astype(float)
+    control = attribute_control(labels_NA, judge.decide_by(fakes_ND), judge.balanced_accuracy, frequencies_A)
+    assert control.mean_ratio == pytest.approx(recorded["attribute_control_mean"], abs=0.06)
 
 
 def test_the_card_says_what_the_fitted_filter_is_worth() -> None:
@@ -81,7 +100,7 @@ def test_faces_by_name_have_what_was_asked_for() -> None:
         assert shares[0] > shares[1] + 0.2, (name, shares)
 
 
-def test_a_picture_of_faces_is_made_again_by_name(tmp_path: Path) -> None:
+def test_a_image_of_faces_is_made_again_by_name(tmp_path: Path) -> None:
     first = sample("faces", tmp_path / "first.png", count=4, with_=["smiling"], without=["male"], quiet=True)
     again = recreate(first, tmp_path / "again.png")
     assert again.read_bytes() == first.read_bytes()
@@ -89,7 +108,7 @@ def test_a_picture_of_faces_is_made_again_by_name(tmp_path: Path) -> None:
 
 def test_a_model_folder_of_the_same_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("faces").mkdir()  # a folder of pictures, say
+    Path("faces").mkdir()  # a folder of images, say
     assert find_model(Path("faces")) == FACES
     (Path("faces") / "config.json").write_text("{}")
     assert find_model(Path("faces")) == Path("faces")
@@ -118,7 +137,7 @@ def test_a_data_set_of_generated_faces(tmp_path: Path) -> None:
     [
         ("faces:0", {}, r"faces:N makes N faces"),
         ("faces:many", {}, r"faces:N makes N faces"),
-        ("faces:8", {"size": 32}, r"makes pictures of 64 pixels, not 32"),
+        ("faces:8", {"size": 32}, r"makes images of 64 pixels, not 32"),
         ("faces:8", {"crop": "report004"}, r"crop has no meaning for faces:N"),
         ("faces:8", {"workers": 2}, r"workers has no meaning for faces:8"),
     ],

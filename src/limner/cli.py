@@ -137,7 +137,7 @@ def prepare(
     counts = faces.info.counts
     splits = ", ".join(f"{name} {count:,}" for name, count in counts.splits.items())
     rejects = f"; {counts.rejected:,} rejected, see {out / 'rejects.csv'}" if counts.rejected else "; 0 rejected"
-    _say(f"{out}: {counts.pictures:,} images ({splits}), {len(faces.attribute_names)} attributes{rejects}")
+    _say(f"{out}: {counts.images:,} images ({splits}), {len(faces.attribute_names)} attributes{rejects}")
     _say(f"content {faces.info.content_hash[:16]}; look at {out / 'preview.png'}")
 
 

@@ -1,4 +1,4 @@
-"""`limner demo`: the main job from nothing to faces, on pictures that Limner draws itself."""
+"""`limner demo`: the main job from nothing to faces, on images that Limner draws itself."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ SIZE = 32
 
 @checked
 def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
-    """Draw faces, train recipe `demo` on them for `minutes`, draw new ones and write the report, all below `out`.
+    """Draw faces, train recipe `demo` on them for `minutes`, sample new ones and write the report, all below `out`.
 
     Raises UserError where `out` holds something else, or holds a demo and `force` is not given.
     """
@@ -41,10 +41,10 @@ def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
 
     from limner.model.sample import sample
 
-    _say("\n3. Drawing new faces")
+    _say("\n3. Sampling new faces")
     sample(run, faces, count=64, force=force)
 
-    _say("\n4. Drawing smiling faces of the model that comes with Limner, which learnt from CelebA")
+    _say("\n4. Sampling smiling faces from the model that comes with Limner, which was trained on CelebA")
     sample(SHIPPED, shipped, count=64, with_=["smiling"], force=force)
 
     _say(

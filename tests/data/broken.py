@@ -1,6 +1,6 @@
 """Makes inputs that are wrong, each in one way, and says what `limner prepare` should make of each.
 
-`BYTES`, `FILES` and `MEMBERS` are bad pictures: prepare lists them in rejects.csv and goes on. `CALLS` are calls that
+`BYTES`, `FILES` and `MEMBERS` are bad images: prepare lists them in rejects.csv and goes on. `CALLS` are calls that
 cannot succeed: prepare raises a UserError of one line. All are made from nothing, small, in a folder of the test.
 """
 
@@ -22,7 +22,7 @@ HTML = b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title>
 
 
 def pixels(seed: int, width: int = 40, height: int = 40) -> np.ndarray:
-    """A picture of smooth noise, another one for every seed."""
+    """An image of smooth noise, another one for every seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -65,7 +65,7 @@ def wide_integers() -> bytes:
     return file.getvalue()
 
 
-# --- bad pictures, as bytes: file name -> (bytes, reason) -------------------------------------------------------------
+# --- bad images, as bytes: file name -> (bytes, reason) -------------------------------------------------------------
 
 DAMAGED = "truncated|broken"
 BYTES: dict[str, tuple[bytes, str]] = {
@@ -76,7 +76,7 @@ BYTES: dict[str, tuple[bytes, str]] = {
     },
     "zero.jpg": (b"", "empty file"),
     "page.jpg": (HTML, "not an image: a web page"),
-    "text.png": (b"not a picture at all\n", "not an image"),
+    "text.png": (b"not an image at all\n", "not an image"),
     "notes.txt": (b"somebody's notes", "not an image"),
     "noise.jpg": (np.random.default_rng(0).bytes(5000), "not an image"),
     "nulls.jpg": (bytes(5000), "not an image"),
@@ -244,7 +244,7 @@ CELEBA_LABELS = {
 
 
 def celeba(**changed: str | bytes) -> Callable[[Path], dict[str, Any]]:
-    """A CelebA of three pictures with some annotation files replaced (`attr`, `partition`, `identity`)."""
+    """A CelebA of three images with some annotation files replaced (`attr`, `partition`, `identity`)."""
     file_of = {
         "attr": "list_attr_celeba.txt",
         "partition": "list_eval_partition.txt",
@@ -302,19 +302,19 @@ CALLS: dict[str, Call] = {
     # the source
     "no_source": Call(lambda place: {"source": place / "nothing"}, "does not exist"),
     "empty_folder": Call(empty_folder, "holds no files"),
-    "only_bad_pictures": Call(only_bad, "3 of 4 are rejected as 'not an image', for example 0.jpg"),
+    "only_bad_images": Call(only_bad, "3 of 4 are rejected as 'not an image', for example 0.jpg"),
     "html_as_zip": Call(one_file("img_align_celeba.zip", HTML), "is a web page"),
     "empty_zip_file": Call(one_file("img_align_celeba.zip", b""), "is empty: the download failed"),
     "zip_cut_short": Call(one_file("img_align_celeba.zip", cut(zip_of(GOOD), 0.7)), "cut short"),
     "zip_directory_cut": Call(one_file("faces.zip", cut(zip_of(GOOD), 0.97)), "cut short"),
     "zip_without_members": Call(one_file("faces.zip", zip_of()), "holds no files"),
     "tar_as_zip": Call(one_file("faces.zip", bytes(2048)), "is not a zip"),
-    "picture_as_source": Call(one_file("face.png", GOOD[1]), "is not a zip"),
+    "image_as_source": Call(one_file("face.png", GOOD[1]), "is not a zip"),
     "html_as_zip_in_folder": Call(folder_with({"source/img_align_celeba.zip": HTML}), "is a web page"),
-    "annotations_without_pictures": Call(annotations_only, "neither img_align_celeba.zip nor"),
+    "annotations_without_images": Call(annotations_only, "neither img_align_celeba.zip nor"),
     # CelebA's annotations
     "attr_count_missing": Call(celeba(attr=ATTR.partition("\n")[2]), "list_attr_celeba.txt, line 1"),
-    "attr_count_wrong": Call(celeba(attr="4" + ATTR[1:]), "promises 4 pictures, 3 lines follow"),
+    "attr_count_wrong": Call(celeba(attr="4" + ATTR[1:]), "promises 4 images, 3 lines follow"),
     "attr_only_count": Call(celeba(attr="3\n"), "list_attr_celeba.txt, line 1"),
     "attr_header_missing": Call(celeba(attr="3\n" + ATTR.partition("\n")[2].partition("\n")[2]), "line 1"),
     "attr_value_missing": Call(celeba(attr=ATTR.replace("-1 -1", "-1")), "line 4: 1 values where the header names 2"),
@@ -330,7 +330,7 @@ CALLS: dict[str, Call] = {
     "partition_without_value": Call(celeba(partition="000001.jpg\n"), "no value|0 values where one"),
     "partition_two_values": Call(celeba(partition="000001.jpg 0 1\n"), "2 values where one belongs"),
     "partition_without_train": Call(
-        celeba(partition="000001.jpg 1\n000002.jpg 1\n000003.jpg 2\n"), "no picture is in the source's split 'train'"
+        celeba(partition="000001.jpg 1\n000002.jpg 1\n000003.jpg 2\n"), "no image is in the source's split 'train'"
     ),
     "partition_of_others": Call(celeba(partition="100001.jpg 1\n"), "'no line in list_eval_partition.txt'"),
     "identity_twice": Call(celeba(identity="000001.jpg 1\n000001.jpg 1\n"), "line 2: 000001.jpg has a line already"),
@@ -376,9 +376,9 @@ CALLS: dict[str, Call] = {
     "keep_zero": Call(with_options(keep=0.0), "keep 0.0 is no probability"),
     "keep_two": Call(with_options(keep=2.0), "keep 2.0 is no probability"),
     "keep_nan": Call(with_options(keep=float("nan")), "keep is nan; it must be a finite number"),
-    "keep_none_left": Call(with_options(keep=1e-12), "keep left out every one of the 2 pictures"),
+    "keep_none_left": Call(with_options(keep=1e-12), "keep left out every one of the 2 images"),
     "heldout_negative": Call(with_options(heldout=-1), "heldout -1 is negative"),
-    "test_alone": Call(with_options(test=1), "test 1 says how many of the held-out pictures report: give heldout"),
+    "test_alone": Call(with_options(test=1), "test 1 says how many of the held-out images report: give heldout"),
     "test_too_many": Call(with_options(heldout=1, test=2), "test 2 is out of range: give 0 to 1"),
     "heldout_everything": Call(with_options(heldout=2), "heldout 2 leaves nothing for training"),
     "seed_negative": Call(with_options(seed=-1), "seed -1 is negative"),

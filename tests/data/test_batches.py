@@ -1,4 +1,4 @@
-"""What a training sees of its pictures. Every made picture tells its row, and on which side its left edge is."""
+"""What a training sees of its images. Every made image tells its row, and on which side its left edge is."""
 
 from collections import Counter
 
@@ -32,7 +32,7 @@ def mirrored(x_BCHW: torch.Tensor) -> list[bool]:
     return (x_BCHW[:, 1, 0, -1] < 0).tolist()
 
 
-def test_every_training_picture_once_an_epoch_and_never_a_held_out_one(faces: PackedFaces) -> None:
+def test_every_training_image_once_an_epoch_and_never_a_held_out_one(faces: PackedFaces) -> None:
     batches = Batches(faces, 0, True, CPU)
     shown = [row for images in range(0, 4 * TRAIN, 8) for row in rows(batches.at(images, 8).x_BCHW)]  # 8 straddles
     train = [row for row, split in enumerate(SPLITS) if split == "train"]
@@ -62,7 +62,7 @@ def test_the_processes_share_one_batch_between_them(faces: PackedFaces, world: i
     assert sorted(row for x_BCHW, _ in shares for row in rows(x_BCHW)) == sorted(rows(whole))
 
 
-def test_attributes_belong_to_their_pictures(faces: PackedFaces) -> None:
+def test_attributes_belong_to_their_images(faces: PackedFaces) -> None:
     x_BCHW, y_BA = Batches(faces, 0, True, CPU).at(0, TRAIN)
     assert y_BA.dtype == torch.float32
     assert y_BA[:, 0].tolist() == [row % 2 for row in rows(x_BCHW)]
@@ -80,7 +80,7 @@ def test_about_half_are_mirrored_each_by_its_own_chance(faces: PackedFaces) -> N
         if flip
     )
     assert len(by_row) == TRAIN
-    assert 25 < min(by_row.values()) <= max(by_row.values()) < 75  # a picture is seen both ways, over the epochs
+    assert 25 < min(by_row.values()) <= max(by_row.values()) < 75  # an image is seen both ways, over the epochs
     assert not any(mirrored(Batches(faces, 0, False, CPU).at(0, 30).x_BCHW))
 
 

@@ -21,7 +21,7 @@ def official(tmp_path: Path) -> Path:
     return place
 
 
-def pictures(place: Path) -> list[tuple[str, bytes]]:
+def images(place: Path) -> list[tuple[str, bytes]]:
     return [(path.name, path.read_bytes()) for path in sorted(place.glob("img_align_celeba/*.jpg"))]
 
 
@@ -41,7 +41,7 @@ def test_official_folder(official: Path) -> None:
     check(open_celeba(official))
 
 
-def test_folder_of_the_pictures(official: Path) -> None:
+def test_folder_of_the_images(official: Path) -> None:
     check(open_celeba(official / "img_align_celeba"))
 
 
@@ -50,7 +50,7 @@ def test_drive_layout(official: Path, tmp_path: Path) -> None:
     for folder in ("Img", "Anno", "Eval"):
         (home / folder).mkdir(parents=True)
     (home / "Img" / "img_align_celeba.zip").write_bytes(
-        zip_of(*[(f"img_align_celeba/{name}", data) for name, data in pictures(official)])
+        zip_of(*[(f"img_align_celeba/{name}", data) for name, data in images(official)])
     )
     for name, text in CELEBA_LABELS.items():
         (home / ("Eval" if "eval" in name else "Anno") / name).write_text(text)
@@ -61,7 +61,7 @@ def test_drive_layout(official: Path, tmp_path: Path) -> None:
 def test_kaggle_unpacked(official: Path, tmp_path: Path) -> None:
     nested = tmp_path / "kaggle" / "img_align_celeba" / "img_align_celeba"
     nested.mkdir(parents=True)
-    for name, data in pictures(official):
+    for name, data in images(official):
         (nested / name).write_bytes(data)
     for name, text in KAGGLE.items():
         (tmp_path / "kaggle" / name).write_text(text.replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
@@ -70,7 +70,7 @@ def test_kaggle_unpacked(official: Path, tmp_path: Path) -> None:
 
 
 def test_kaggle_zip(official: Path, tmp_path: Path) -> None:
-    members = [(f"img_align_celeba/img_align_celeba/{name}", data) for name, data in pictures(official)]
+    members = [(f"img_align_celeba/img_align_celeba/{name}", data) for name, data in images(official)]
     archive = tmp_path / "archive.zip"
     archive.write_bytes(zip_of(*members, *[(name, text.encode()) for name, text in KAGGLE.items()]))
     check(open_celeba(archive), identities=False)
@@ -101,7 +101,7 @@ def test_default_crop_and_licence(official: Path) -> None:
 
 
 def test_other_zips_and_folders_are_not_celeba(official: Path, tmp_path: Path) -> None:
-    (tmp_path / "faces.zip").write_bytes(zip_of(*pictures(official)))
+    (tmp_path / "faces.zip").write_bytes(zip_of(*images(official)))
     assert open_celeba(tmp_path / "faces.zip") is None
     (tmp_path / "faces").mkdir()
     assert open_celeba(tmp_path / "faces") is None

@@ -1,4 +1,4 @@
-"""Pixels: every kind of picture against an expectation made another way, every crop against a slice."""
+"""Pixels: every kind of image against an expectation made another way, every crop against a slice."""
 
 import io
 from typing import Any
@@ -13,12 +13,12 @@ from limner.preparation.crops import CROPS, Rejected, decode, find_crop
 
 SIZE = 20
 SQUARE = CROPS["square"]
-WHOLE_HWC = pixels(1, SIZE, SIZE)  # a picture of the wanted size comes through unresized
+WHOLE_HWC = pixels(1, SIZE, SIZE)  # an image of the wanted size comes through unresized
 
 
-def file_of(picture: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+def file_of(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
-    picture.save(file, form, **options)
+    image.save(file, form, **options)
     return file.getvalue()
 
 
@@ -71,18 +71,18 @@ def test_square_is_central(width: int, height: int, left: int, top: int) -> None
     ("name", "width", "height", "reason"),
     [
         ("report004", 178, 217, "too small"),
-        ("report004", 356, 436, "not an aligned picture"),
+        ("report004", 356, 436, "not an aligned image"),
         ("report000", 139, 300, "too small"),
         ("centre178", 400, 177, "too small"),
         ("square", 400, 63, "too small"),
     ],
 )
-def test_pictures_that_lack_the_crop(name: str, width: int, height: int, reason: str) -> None:
+def test_images_that_lack_the_crop(name: str, width: int, height: int, reason: str) -> None:
     with pytest.raises(Rejected, match=reason):
         decode(encoded("PNG", 1, width, height), CROPS[name], 64)
 
 
-def test_central_crops_take_any_larger_picture() -> None:
+def test_central_crops_take_any_larger_image() -> None:
     full_HWC = pixels(4, 200, 300)
     wanted = Image.fromarray(full_HWC[80:220, 30:170]).reduce(2).resize((64, 64), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(
@@ -96,7 +96,7 @@ def test_unknown_crop_names_the_nearest_and_all() -> None:
     assert all(name in str(caught.value) for name in CROPS)
 
 
-# --- kinds of pictures ------------------------------------------------------------------------------------------------
+# --- kinds of images ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
@@ -129,26 +129,26 @@ def test_16_bit_pgm() -> None:
     np.testing.assert_array_equal(decode(data, SQUARE, SIZE), grey_HWC(np.rint(values_HW / 257).astype(np.uint8)))
 
 
-def palette_picture() -> tuple[Image.Image, np.ndarray, np.ndarray]:
+def palette_image() -> tuple[Image.Image, np.ndarray, np.ndarray]:
     index_HW = np.random.default_rng(0).integers(0, 5, (SIZE, SIZE), dtype=np.uint8)
     colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 80, 200], [1, 2, 3]], np.uint8)
-    picture = Image.fromarray(index_HW, "L").convert("P")
-    picture.putdata(index_HW.ravel().tolist())
-    picture.putpalette(colours.tobytes())
-    return picture, index_HW, colours
+    image = Image.fromarray(index_HW, "L").convert("P")
+    image.putdata(index_HW.ravel().tolist())
+    image.putpalette(colours.tobytes())
+    return image, index_HW, colours
 
 
 @pytest.mark.parametrize("form", ["PNG", "GIF", "BMP", "TIFF"])
 def test_palette(form: str) -> None:
-    picture, index_HW, colours = palette_picture()
-    np.testing.assert_array_equal(decode(file_of(picture, form), SQUARE, SIZE), colours[index_HW])
+    image, index_HW, colours = palette_image()
+    np.testing.assert_array_equal(decode(file_of(image, form), SQUARE, SIZE), colours[index_HW])
 
 
 @pytest.mark.parametrize("form", ["PNG", "GIF"])
 def test_transparent_palette_entry_is_white(form: str) -> None:
-    picture, index_HW, colours = palette_picture()
+    image, index_HW, colours = palette_image()
     colours[2] = 255
-    got_HWC = decode(file_of(picture, form, transparency=2), SQUARE, SIZE)
+    got_HWC = decode(file_of(image, form, transparency=2), SQUARE, SIZE)
     np.testing.assert_array_equal(got_HWC, colours[index_HW])
 
 
@@ -226,6 +226,6 @@ def test_exif_orientation(orientation: int, form: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_broken_exif_does_not_cost_the_picture() -> None:
+def test_broken_exif_does_not_cost_the_image() -> None:
     data = file_of(Image.fromarray(WHOLE_HWC), exif=b"Exif\0\0MM\0*\xff\xff\xff\xff rubbish")
     np.testing.assert_array_equal(decode(data, SQUARE, SIZE), WHOLE_HWC)

@@ -1,4 +1,4 @@
-"""Folders and zips of pictures, and CSVs of labels as people's programs write them."""
+"""Folders and zips of images, and CSVs of labels as people's programs write them."""
 
 import pickle
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from broken import encoded, zip_of
 
 from limner.preparation.crops import Rejected
-from limner.preparation.sources.containers import FolderPictures, ZipPictures, shown
+from limner.preparation.sources.containers import FolderImages, ZipImages, shown
 from limner.preparation.sources.folder import open_folder
 
 FILES = {name: encoded("PNG", seed) for seed, name in enumerate(["b.png", "a/z.png", "a.png", "a/b/c.png", "Z.png"])}
@@ -23,28 +23,28 @@ def folder(tmp_path: Path) -> Path:
 
 def test_folder_and_zip_hold_the_same(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "faces.zip").write_bytes(zip_of(*FILES.items()))
-    for pictures in (FolderPictures(folder), ZipPictures(tmp_path / "faces.zip")):
-        assert pictures.names == sorted(FILES)
-        assert {name: pictures.read(name) for name in pictures.names} == FILES
-        assert not pictures.rejects
+    for images in (FolderImages(folder), ZipImages(tmp_path / "faces.zip")):
+        assert images.names == sorted(FILES)
+        assert {name: images.read(name) for name in images.names} == FILES
+        assert not images.rejects
 
 
 def test_link_inside_the_folder_is_read(folder: Path) -> None:
     (folder / "link.png").symlink_to("a/z.png")
-    assert FolderPictures(folder).read("link.png") == FILES["a/z.png"]
+    assert FolderImages(folder).read("link.png") == FILES["a/z.png"]
 
 
 @pytest.mark.parametrize("container", ["folder", "zip"])
-def test_pictures_are_read_after_being_sent_to_a_process(container: str, folder: Path, tmp_path: Path) -> None:
+def test_images_are_read_after_being_sent_to_a_process(container: str, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "faces.zip").write_bytes(zip_of(*FILES.items()))
-    pictures = FolderPictures(folder) if container == "folder" else ZipPictures(tmp_path / "faces.zip")
-    sent = pickle.loads(pickle.dumps(pictures))
-    assert {name: sent.read(name) for name in pictures.names} == FILES
+    images = FolderImages(folder) if container == "folder" else ZipImages(tmp_path / "faces.zip")
+    sent = pickle.loads(pickle.dumps(images))
+    assert {name: sent.read(name) for name in images.names} == FILES
 
 
 def test_reading_is_bounded(folder: Path) -> None:
     with pytest.raises(Rejected, match="file too large"):
-        FolderPictures(folder).read("b.png", limit=10)
+        FolderImages(folder).read("b.png", limit=10)
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

@@ -49,7 +49,7 @@ def left_behind(place: Path) -> list[str]:
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
-def test_bad_pictures_are_listed_and_the_rest_is_used(tmp_path: Path) -> None:
+def test_bad_images_are_listed_and_the_rest_is_used(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for name, (data, _) in {"good.png": (encoded("PNG", 0), ""), **BYTES}.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ def test_everything_is_written_and_opens(tmp_path: Path) -> None:
     assert Counter(faces.splits.tolist()) == {"train": 17, "val": 1, "test": 1}
     assert Image.open(faces.path / "preview.png").size == (10 * 18 + 2, 2 * 18 + 2)
     assert faces.info.counts.model_dump() == {
-        "found": 20, "left_out": 0, "rejected": 1, "pictures": 19, "splits": {"test": 1, "train": 17, "val": 1},
+        "found": 20, "left_out": 0, "rejected": 1, "images": 19, "splits": {"test": 1, "train": 17, "val": 1},
     }  # fmt: skip
 
 
@@ -228,10 +228,10 @@ def test_heldout_is_exact(heldout: int, test: int | None, val: int, reporting: i
 
 
 @pytest.mark.parametrize(
-    ("pictures", "train", "val", "test"), [(1, 1, 0, 0), (2, 1, 0, 1), (3, 1, 1, 1), (12, 10, 1, 1), (50, 45, 2, 3)]
+    ("images", "train", "val", "test"), [(1, 1, 0, 0), (2, 1, 0, 1), (3, 1, 1, 1), (12, 10, 1, 1), (50, 45, 2, 3)]
 )
-def test_the_default_share(pictures: int, train: int, val: int, test: int, tmp_path: Path) -> None:
-    counts = Counter(run(folder_of(tmp_path / "source", pictures), tmp_path / "out").splits.tolist())
+def test_the_default_share(images: int, train: int, val: int, test: int, tmp_path: Path) -> None:
+    counts = Counter(run(folder_of(tmp_path / "source", images), tmp_path / "out").splits.tolist())
     assert (counts["train"], counts["val"], counts["test"]) == (train, val, test)
 
 
@@ -348,7 +348,7 @@ def test_a_fault_of_ours_is_not_a_reject(tmp_path: Path, monkeypatch: pytest.Mon
 def test_heldout_smaller_than_any_person(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "source", 6)
     (source / "labels.csv").write_text("file,identity\n" + "".join(f"{i:03d}.png,{i // 3}\n" for i in range(6)))
-    with pytest.raises(UserError, match="every person has more pictures"):
+    with pytest.raises(UserError, match="every person has more images"):
         run(source, tmp_path / "out", heldout=2)
     assert Counter(run(source, tmp_path / "out").splits.tolist()) == {"train": 6}
 

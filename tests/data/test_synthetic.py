@@ -16,7 +16,7 @@ from limner.preparation.synthetic import ATTRIBUTE_NAMES, FaceParameters, draw_f
 
 SIZE = 96
 COLUMN = {name: position for position, name in enumerate(ATTRIBUTE_NAMES)}
-# A region is (left, top, right, bottom) in fractions of the picture.
+# A region is (left, top, right, bottom) in fractions of the image.
 Region = tuple[float, float, float, float]
 EYES: Region = (0.24, 0.36, 0.76, 0.56)
 MOUTH: Region = (0.33, 0.59, 0.67, 0.80)
@@ -53,9 +53,9 @@ def plain_face(male: bool) -> FaceParameters:
     return replace(drawn, **(no_flags | plain | cut | {"male": male, "accessory": 1}))
 
 
-def crop(picture_HWC: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
+def crop(image_HWC: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
     left, top, right, bottom = (round(edge * SIZE) for edge in region)
-    return picture_HWC[top:bottom, left:right]
+    return image_HWC[top:bottom, left:right]
 
 
 # ------------------------------------------------------------------ a pure function of (seed, index)
@@ -63,9 +63,9 @@ def crop(picture_HWC: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("size", [16, 33, 64, 512])
 def test_shapes_and_types(size: int) -> None:
-    picture, truth = draw_face(3, 4, size)
-    assert picture.shape == (size, size, 3)
-    assert picture.dtype == np.uint8
+    image, truth = draw_face(3, 4, size)
+    assert image.shape == (size, size, 3)
+    assert image.dtype == np.uint8
     assert truth.shape == (40,)
     assert truth.dtype == np.uint8
     assert set(truth.tolist()) <= {0, 1}
@@ -87,8 +87,8 @@ def test_the_same_face_in_another_process_with_another_number_of_threads() -> No
 
 
 def test_seeds_and_indices_give_different_faces() -> None:
-    pictures = {draw_face(seed, index, 16)[0].tobytes() for seed in range(5) for index in range(10)}
-    assert len(pictures) == 50
+    images = {draw_face(seed, index, 16)[0].tobytes() for seed in range(5) for index in range(10)}
+    assert len(images) == 50
 
 
 def test_size_changes_the_resolution_and_not_the_face() -> None:
@@ -160,7 +160,7 @@ def test_attributes_go_together_as_in_life() -> None:
     assert share("Mouth_Slightly_Open", has("Smiling")) > share("Mouth_Slightly_Open", ~has("Smiling"))
 
 
-# ------------------------------------------------------------------ what the labels say is in the picture
+# ------------------------------------------------------------------ what the labels say is in the image
 
 # The attribute to switch on, whether on a man's face, and the region that may change: the rest must stay.
 SWITCHES: list[tuple[str, bool, Region]] = [

@@ -1,4 +1,4 @@
-"""Cheap stand-ins for what an evaluation needs: pictures, an extractor, models that draw what they are told to.
+"""Cheap stand-ins for what an evaluation needs: images, an extractor, models that draw what they are told to.
 
 And torch-fidelity, whose numbers ours must equal.
 """
@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from stand_ins import SquareMeans
 
 if TYPE_CHECKING:
     from limner.data.packed import PackedFaces
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_user_s_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache of these tests; what real pictures give is computed once for all of them."""
+    """The cache of these tests; what real images give is computed once for all of them."""
     monkeypatch.setenv("LIMNER_CACHE", str(shared_cache))
 
 
@@ -39,28 +40,10 @@ def own_cache(no_user_s_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return tmp_path / "cache"
 
 
-class Pixels48:
-    """48 features of a picture: the means of 4 x 4 squares. Remembers what it was shown."""
-
-    dimension = 48
-    weights_sha256 = "0" * 64
-    resize = "mean over squares to 4 x 4"
-
-    def __init__(self, name: str = "pixels48") -> None:
-        self.name = name
-        self.seen: list[Pictures] = []
-
-    def features(self, images_NHWC: Pictures) -> NDArray[np.float32]:
-        self.seen.append(np.array(images_NHWC))
-        N, H, W, _ = images_NHWC.shape
-        means = images_NHWC.reshape(N, 4, H // 4, 4, W // 4, 3).mean((2, 4), dtype=np.float32)
-        return means.reshape(N, 48) / 255
-
-
 class Painted:
-    """A model that draws what `paint(seed, first, labels_NA)` says, in portions of at most 64."""
+    """A model that draws what `paint(seed, first, labels_NA)` says, in batches of at most 64."""
 
-    def __init__(self, paint: Callable[[int, int, NDArray[np.uint8] | None], Pictures], **config: Any) -> None:
+    def __init__(self, paint: Callable[[int, int, NDArray[np.uint8] | None], Images], **config: Any) -> None:
         self.paint = paint
         self.device = torch.device("cpu")
         self.precision = "fp32"
@@ -68,7 +51,7 @@ class Painted:
             "size": 32,
             "recipe": "painted",
             "weights_sha256": "1" * 64,
-            "images": 1000,
+            "images_seen": 1000,
             "ema_halflife_images": 500.0,
             "attribute_names": (),
             "data": {},
@@ -83,23 +66,23 @@ class Painted:
         truncation: float = 1.0,
         first: int = 0,
         labels_NA: NDArray[np.uint8] | None = None,
-    ) -> Iterator[Pictures]:
+    ) -> Iterator[Images]:
         for start in range(0, count, 64):
             some = slice(start, min(start + 64, count))
             labels = None if labels_NA is None else labels_NA[some]
             yield self.paint(seed, first + start, labels)[: some.stop - start]
 
 
-def blobs(seed: int, count: int, brightness: float = 120.0) -> Pictures:
-    """Pictures of 32 x 32 with a random colour in every square of 8 x 8: each has 48 numbers of its own."""
-    chance = np.random.default_rng(seed)
-    squares = chance.normal(brightness, 30, (count, 4, 4, 3)).clip(0, 255)
+def blobs(seed: int, count: int, brightness: float = 120.0) -> Images:
+    """Images of 32 x 32 with a random colour in every square of 8 x 8: each has 48 numbers of its own."""
+    rng = np.random.default_rng(seed)
+    squares = rng.normal(brightness, 30, (count, 4, 4, 3)).clip(0, 255)
     return np.rint(squares).astype(np.uint8).repeat(8, axis=1).repeat(8, axis=2)
 
 
 @pytest.fixture(scope="session")
 def faces(pack_faces: Callable[..., "PackedFaces"]) -> "PackedFaces":
-    """660 pictures, of which 240 test and 60 choose, with the attribute `odd`."""
+    """660 images, of which 240 test and 60 choose, with the attribute `odd`."""
     return pack_faces(blobs(1, 660), ["train"] * 360 + ["test"] * 240 + ["val"] * 60)
 
 
@@ -109,18 +92,18 @@ def painted() -> type[Painted]:
 
 
 @pytest.fixture
-def eyes() -> Pixels48:
-    return Pixels48()
+def extractor() -> SquareMeans:
+    return SquareMeans("pixels48")
 
 
 @pytest.fixture(scope="session")
-def blobs_of() -> Callable[..., Pictures]:
+def blobs_of() -> Callable[..., Images]:
     return blobs
 
 
 @pytest.fixture
 def fair() -> Painted:
-    """A model that draws just such pictures as the data set has."""
+    """A model that draws just such images as the data set has."""
     return Painted(lambda seed, first, _: blobs(1000 + 100 * seed + first // 64, 64)[first % 64 :])
 
 

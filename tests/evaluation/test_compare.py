@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from stand_ins import make_result
 
 from limner.core.errors import UserError
 from limner.evaluation.evaluate import evaluate_model
-from limner.evaluation.results import Floor, Result, append_metrics, read_metrics, table_rows
+from limner.evaluation.results import append_metrics, read_metrics, table_rows
 from limner.evaluation.setup import EvaluationOptions, set_up
 from limner.recipes.load import load_recipe
 from limner.reports import compare as comparing
@@ -23,40 +24,9 @@ HOSTILE = "<img src=x onerror='window.hacked = 1'>"
 
 
 def result(value, spread=None, metric="fd_lite0", floor=None, model="a", **other):
-    return Result(
-        metric=metric,
-        better="lower" if metric.startswith(("f", "k")) else "higher",
-        value=value,
-        spread=spread,
-        values=(value,) if spread is None else (value,) * 3,
-        seeds=(0,) if spread is None else (0, 1, 2),
-        floor=None if floor is None else Floor(value=floor, n_real=9, n_other=9),
-        chooses=False,
-        model=model,
-        model_sha256="",
-        recipe="r",
-        weights="ema",
-        images=1,
-        warnings=(),
-        seconds=1.0,
-        machine="m",
-        evaluated="2026-01-01T00:00:00+00:00",
-        limner="0",
-        **{
-            "protocol": "quick",
-            "n_real": 9,
-            "n_fake": 9,
-            "split": "test",
-            "crop": "none",
-            "resolution": 32,
-            "data_hash": "h",
-            "extractor": "lite0",
-            "extractor_sha256": "s",
-            "resize": "r",
-            "truncation": 1.0,
-            **other,
-        },
-    )
+    values = (value,) if spread is None else (value - spread, value, value + spread)
+    better = "lower" if metric.startswith(("f", "k")) else "higher"
+    return make_result(metric, values, floor, better=better, model=model, n_real=9, n_fake=9, **other)
 
 
 # ---- the verdict ----
@@ -66,7 +36,7 @@ def test_a_difference_within_the_spread_is_none():
     words = verdict(["A", "B"], [[result(10.0, 0.5)], [result(11.0, 0.5)]])  # twice the spread of it: 1.41
     assert words["headline"] == "Between A and B, no difference that these numbers can show"
     assert "10.00 ± 0.50" in words["sentences"][0]
-    assert "chance easily brings about (1.41)" in words["sentences"][0]
+    assert "random variation easily causes (1.41)" in words["sentences"][0]
 
 
 def test_a_difference_beyond_the_spread_is_named_with_its_size():
@@ -79,7 +49,7 @@ def test_a_difference_beyond_the_spread_is_named_with_its_size():
 
 def test_one_seed_cannot_tell():
     words = verdict(["A", "B"], [[result(20.0)], [result(10.0)]])
-    assert words["headline"] == "B comes out ahead; by chance or not, one seed cannot tell"
+    assert words["headline"] == "B comes out ahead; one seed cannot rule out random variation"
     assert "three seeds" in words["sentences"][0]
     assert "±" not in " ".join(words["sentences"])
 
@@ -130,7 +100,7 @@ def write_run(run, recipe, losses):
     rows = [
         {
             "event": "log",
-            "images": n,
+            "images_seen": n,
             "seconds": n / 10,
             "loss/generator": loss,
             "diversity": 0.9,
@@ -143,7 +113,7 @@ def write_run(run, recipe, losses):
 
 @pytest.fixture
 def runs(tmp_path, faces, painted, fair, blobs_of, monkeypatch):
-    """Two runs; the pictures of `dull` are too dark."""
+    """Two runs; the images of `dull` are too dark."""
     models = {
         "fair": painted(fair.paint, recipe="dcgan", weights_sha256="a" * 64),
         "dull": painted(
@@ -163,8 +133,8 @@ def contents(page):
     return json.loads(match[1])
 
 
-def test_the_page_holds_what_was_measured(runs, faces, eyes):
-    page = compare(runs.paths, faces, runs.out, samples=100, seeds=3, extractor=eyes, quiet=True)
+def test_the_page_holds_what_was_measured(runs, faces, extractor):
+    page = compare(runs.paths, faces, runs.out, samples=100, seeds=3, extractor=extractor, quiet=True)
     data = contents(page)
     assert data["names"] == ["dull", "fair"]
     assert data["verdict"]["headline"] == "fair is better"
@@ -178,19 +148,19 @@ def test_the_page_holds_what_was_measured(runs, faces, eyes):
     assert data["settings"] == [{"key": "optimizer.discriminator.lr", "values": [5e-5, 2e-4]}]
     charts = {chart["group"]: chart for chart in data["charts"]}
     assert [s["name"] for s in charts["loss generator"]["series"]] == ["dull", "fair"]
-    assert charts["loss generator"]["images"] == [100, 150, 200, 300]
+    assert charts["loss generator"]["images_seen"] == [100, 150, 200, 300]
     assert data["attributes"] is None
 
 
-def test_what_a_run_keeps_is_not_measured_again(runs, faces, eyes):
-    setup = set_up(faces, EvaluationOptions(samples=60, extractor=eyes, quiet=True))
+def test_what_a_run_keeps_is_not_measured_again(runs, faces, extractor):
+    setup = set_up(faces, EvaluationOptions(samples=60, extractor=extractor, quiet=True))
     append_metrics(runs.paths[1], evaluate_model(runs.models["fair"], setup, "fair"))
     assert len(setup.reference.real_ND)  # kept from here on
 
     def looked_at(**settings):
-        eyes.seen.clear()
-        compare(runs.paths, faces, runs.out, extractor=eyes, nearest=False, force=True, quiet=True, **settings)
-        return sum(map(len, eyes.seen))
+        extractor.seen.clear()
+        compare(runs.paths, faces, runs.out, extractor=extractor, nearest=False, force=True, quiet=True, **settings)
+        return sum(map(len, extractor.seen))
 
     assert looked_at(samples=60, seeds=1) == 60  # `dull` alone
     assert looked_at(samples=60, seeds=1) == 0
@@ -201,13 +171,13 @@ def test_what_a_run_keeps_is_not_measured_again(runs, faces, eyes):
     assert looked_at(samples=50, seeds=1) == 2 * 50
 
 
-def test_numbers_of_other_conditions_share_no_chart(runs, faces, eyes, painted):
+def test_numbers_of_other_conditions_share_no_chart(runs, faces, extractor, painted):
     for protocol, count in (("quick", 60), ("quick", 80), ("training", 60)):
-        setup = set_up(faces, EvaluationOptions(protocol, count, eyes, quiet=True))
+        setup = set_up(faces, EvaluationOptions(protocol, count, extractor, quiet=True))
         for images in (100, 200):
-            early = painted(runs.models["fair"].paint, images=images, weights_sha256="")
+            early = painted(runs.models["fair"].paint, images_seen=images, weights_sha256="")
             append_metrics(runs.paths[1], evaluate_model(early, setup, "fair"))
-    compare(runs.paths, faces, runs.out, samples=60, seeds=1, extractor=eyes, quiet=True)
+    compare(runs.paths, faces, runs.out, samples=60, seeds=1, extractor=extractor, quiet=True)
     charts = [chart for chart in contents(runs.out)["charts"] if chart["group"] == "fd_pixels48"]
     assert len(charts) == 3
     assert all(len(series["at"]) <= 3 for chart in charts for series in chart["series"])
@@ -217,7 +187,7 @@ def test_numbers_of_other_conditions_share_no_chart(runs, faces, eyes, painted):
     assert report["measured"][0]["rows"][0]["metric"] == "fd_pixels48"
 
 
-def test_nearest_training_pictures_are_the_right_ones_and_can_be_left_out(runs, faces, eyes, monkeypatch):
+def test_nearest_training_images_are_the_right_ones_and_can_be_left_out(runs, faces, extractor, monkeypatch):
     sheets = []
 
     def sheet(fakes_NHWC, train_MHWC, pairs):
@@ -225,7 +195,7 @@ def test_nearest_training_pictures_are_the_right_ones_and_can_be_left_out(runs, 
         return Image.new("RGB", (8, 8))
 
     monkeypatch.setattr("limner.reports.sheets.nearest_sheet", sheet)
-    compare(runs.paths, faces, runs.out, samples=100, seeds=1, extractor=eyes, quiet=True)
+    compare(runs.paths, faces, runs.out, samples=100, seeds=1, extractor=extractor, quiet=True)
     assert len(sheets) == 4  # two models, by features and by pixels
     assert contents(runs.out)["real_people"]
     drawn = np.concatenate([*runs.models["dull"].batches(100)])
@@ -235,26 +205,28 @@ def test_nearest_training_pictures_are_the_right_ones_and_can_be_left_out(runs, 
         np.testing.assert_array_equal(fakes_NHWC[pair.fake], drawn[found[position]["face"]])
         np.testing.assert_array_equal(train_MHWC[pair.train], faces.images_NHWC[found[position]["row"]])
 
-    compare(runs.paths, faces, runs.out, samples=100, seeds=1, extractor=eyes, nearest=False, force=True, quiet=True)
+    compare(
+        runs.paths, faces, runs.out, samples=100, seeds=1, extractor=extractor, nearest=False, force=True, quiet=True
+    )
     assert contents(runs.out)["nearest"] == []
     assert len(sheets) == 4
 
 
 @pytest.mark.parametrize("kind", ["synthetic", "generated"])
-def test_drawn_and_generated_faces_are_no_real_people(kind, runs, faces, eyes, capsys):
+def test_drawn_and_generated_faces_are_no_real_people(kind, runs, faces, extractor, capsys):
     source = faces.info.source.model_copy(update={"kind": kind})
     drawn = replace(faces, info=faces.info.model_copy(update={"source": source}))
-    compare(runs.paths, drawn, runs.out, samples=60, seeds=1, extractor=eyes)
+    compare(runs.paths, drawn, runs.out, samples=60, seeds=1, extractor=extractor)
     assert not contents(runs.out)["real_people"]
     assert "real people" not in capsys.readouterr().err
-    compare(runs.paths, faces, runs.out, samples=60, seeds=1, extractor=eyes, force=True)
-    assert "holds pictures of real people" in capsys.readouterr().err
+    compare(runs.paths, faces, runs.out, samples=60, seeds=1, extractor=extractor, force=True)
+    assert "holds images of real people" in capsys.readouterr().err
 
 
-def test_models_of_other_crops_or_sizes_are_refused(runs, faces, eyes):
+def test_models_of_other_crops_or_sizes_are_refused(runs, faces, extractor):
     def refused():
         with pytest.raises(UserError) as raised:
-            compare(runs.paths, faces, runs.out, extractor=eyes, quiet=True)
+            compare(runs.paths, faces, runs.out, extractor=extractor, quiet=True)
         assert "\n" not in str(raised.value)
         assert not runs.out.exists()
         return str(raised.value)
@@ -266,8 +238,8 @@ def test_models_of_other_crops_or_sizes_are_refused(runs, faces, eyes):
     assert "64 pixels" in refused()
 
 
-def test_kept_results_of_other_conditions_are_never_taken(runs, faces, eyes, monkeypatch):
-    setup = set_up(faces, EvaluationOptions(samples=60, extractor=eyes, quiet=True))
+def test_kept_results_of_other_conditions_are_never_taken(runs, faces, extractor, monkeypatch):
+    setup = set_up(faces, EvaluationOptions(samples=60, extractor=extractor, quiet=True))
     results = evaluate_model(runs.models["fair"], setup, "fair")
     monkeypatch.setattr(comparing, "evaluate_model", lambda model, setup, name: results)
     changes = [
@@ -286,12 +258,12 @@ def test_kept_results_of_other_conditions_are_never_taken(runs, faces, eyes, mon
     for change in changes:
         (runs.paths[1] / "metrics.jsonl").unlink(missing_ok=True)
         append_metrics(runs.paths[1], [r.model_copy(update={**change, "value": -1.0}) for r in results])
-        assert comparing._results(runs.paths[1], runs.models["fair"], setup)[0].value > 0, change
+        assert comparing.results_of(runs.paths[1], runs.models["fair"], setup)[0].value > 0, change
     append_metrics(runs.paths[1], [r.model_copy(update={"value": -1.0}) for r in results])
-    assert comparing._results(runs.paths[1], runs.models["fair"], setup)[0].value == -1
+    assert comparing.results_of(runs.paths[1], runs.models["fair"], setup)[0].value == -1
 
 
-def test_what_cannot_be_compared_is_refused_in_one_line(runs, faces, eyes, tmp_path):
+def test_what_cannot_be_compared_is_refused_in_one_line(runs, faces, extractor, tmp_path):
     (tmp_path / "there.html").write_text("")
     cases = {
         "at least two": lambda: compare(runs.paths[:1], faces, runs.out),
@@ -309,10 +281,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(runs, faces, eyes, tmp_p
 # ---- in the browser ----
 
 
-def test_the_page_in_a_browser(runs, faces, eyes, browser):
+def test_the_page_in_a_browser(runs, faces, extractor, browser):
     named = faces.info.source.model_copy(update={"name": f"faces {HOSTILE}", "licence": HOSTILE})
     hostile = replace(faces, info=faces.info.model_copy(update={"source": named}))
-    compare(runs.paths, hostile, runs.out, samples=100, seeds=3, extractor=eyes, quiet=True)
+    compare(runs.paths, hostile, runs.out, samples=100, seeds=3, extractor=extractor, quiet=True)
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     complaints, requests = [], []
     page.on("console", lambda message: complaints.append(message.text))
@@ -331,7 +303,7 @@ def test_the_page_in_a_browser(runs, faces, eyes, browser):
     assert page.evaluate("window.hacked") is None
     assert not page.locator("#attributes").is_visible()
 
-    page.locator("#faces .picture").first.click()
+    page.locator("#faces .image").first.click()
     zoomed = page.locator("#zoom img")
     zoomed.wait_for()
     page.wait_for_function("document.querySelector('#zoom img').clientWidth > 300")

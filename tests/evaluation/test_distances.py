@@ -24,9 +24,9 @@ def random_features(seed: int, count: int, dimension: int, shift: float = 0.0) -
     return (noise_ND @ mixing_DD + shift).astype(np.float32)
 
 
-def moments_of(*portions: NDArray[np.floating]) -> Moments:
+def moments_of(*batches: NDArray[np.floating]) -> Moments:
     moments = Moments()
-    for features_ND in portions:
+    for features_ND in batches:
         moments.add(features_ND)
     return moments
 
@@ -58,7 +58,7 @@ def frechet_of_features(x_ND: NDArray[np.floating], y_MD: NDArray[np.floating]) 
 
 @pytest.mark.parametrize("cuts", [[], [1], [3, 4, 300], [250, 500]])
 def test_moments_are_those_of_all_features_at_once(cuts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distances, "PORTION", 128)  # so that `add` cuts too
+    monkeypatch.setattr(distances, "BATCH", 128)  # so that `add` cuts too
     features_ND = random_features(0, 700, 24)
     moments = moments_of(*np.split(features_ND, cuts))
     assert moments.count == 700
@@ -131,7 +131,7 @@ def test_frechet_distance_of_features_drawn_from_known_gaussians() -> None:
 
 
 @pytest.mark.parametrize(("count", "other_count"), [(40, 40), (40, 90), (90, 40), (40, 500), (500, 40)])
-def test_frechet_distance_with_fewer_pictures_than_features(count: int, other_count: int) -> None:
+def test_frechet_distance_with_fewer_images_than_features(count: int, other_count: int) -> None:
     one_ND, other_ND = random_features(10, count, 128), random_features(11, other_count, 128, shift=0.1)
     one, other = moments_of(one_ND), moments_of(other_ND)
     assert frechet_distance(one, other) == pytest.approx(frechet_of_features(one_ND, other_ND), rel=1e-10)
@@ -211,7 +211,7 @@ def test_kernel_distance_equals_torch_fidelitys_within_its_error(torch_fidelity:
     ours = kernel_distance(one_ND, other_ND, subset=100, subsets=60)
     tensors = (torch.from_numpy(features_ND) for features_ND in (one_ND, other_ND))
     theirs = kid_features_to_metric(*tensors, kid_subset_size=100, kid_subsets=60, rng_seed=1, **QUIET)
-    # The same pictures, other subsets: they differ by less than other pictures would make them.
+    # The same images, other subsets: they differ by less than other images would make them.
     assert ours.value == pytest.approx(theirs[KEY_METRIC_KID_MEAN], abs=ours.standard_error)
     assert ours.standard_error < 0.2 * ours.value
 
@@ -223,7 +223,7 @@ def test_kernel_distance_is_decided_by_its_seed() -> None:
     assert kernel_distance(one_ND, other_ND, subset=50, subsets=5, seed=4).value != first.value
 
 
-@pytest.mark.parametrize(("subset", "subsets"), [(50, 25), (15, 4)])  # the pictures decide; the choice of subsets does
+@pytest.mark.parametrize(("subset", "subsets"), [(50, 25), (15, 4)])  # the images decide; the choice of subsets does
 def test_the_standard_error_is_how_far_the_value_would_be_off_another_time(subset: int, subsets: int) -> None:
     """Normal x and y in one dimension, of which the distance is known: sum over j of C(3, j) (E x^j - E y^j)^2."""
     mean, std = 0.5, 1.2
@@ -239,14 +239,14 @@ def test_the_standard_error_is_how_far_the_value_would_be_off_another_time(subse
     assert np.sqrt((errors**2).mean()) == pytest.approx(values.std(), rel=0.25)
 
 
-def test_the_mean_over_many_subsets_is_the_estimate_of_all_pictures() -> None:
+def test_the_mean_over_many_subsets_is_the_estimate_of_all_images() -> None:
     one_ND, other_ND = random_features(31, 10, 3), random_features(32, 10, 3, shift=0.5)
     found = kernel_distance(one_ND, other_ND, subset=5, subsets=2000)
-    # With subsets of half the pictures the standard error is the subsets' spread.
+    # With subsets of half the images the standard error is the subsets' spread.
     assert found.value == pytest.approx(squared_mmd(one_ND, other_ND), abs=4 * found.standard_error / np.sqrt(2000))
 
 
-def test_few_pictures_are_halved_into_subsets() -> None:
+def test_few_images_are_halved_into_subsets() -> None:
     one_ND, other_ND = random_features(29, 30, 4), random_features(30, 61, 4)
     few = kernel_distance(one_ND, other_ND)
     assert few == kernel_distance(one_ND, other_ND, subset=15)
@@ -257,13 +257,13 @@ def test_few_pictures_are_halved_into_subsets() -> None:
 
 
 def brute_force(real_ND: NDArray[np.floating], fake_MD: NDArray[np.floating], k: int) -> tuple[float, ...]:
-    """The papers' definitions, picture by picture; distances from differences."""
+    """The papers' definitions, image by image; distances from differences."""
 
-    def distances_to(features_ND: NDArray[np.floating], picture_D: NDArray[np.floating]) -> Array:
-        return np.linalg.norm(features_ND.astype(np.float64) - picture_D.astype(np.float64), axis=1)
+    def distances_to(features_ND: NDArray[np.floating], image_D: NDArray[np.floating]) -> Array:
+        return np.linalg.norm(features_ND.astype(np.float64) - image_D.astype(np.float64), axis=1)
 
-    real_radius_N = np.array([np.sort(distances_to(real_ND, picture_D))[k] for picture_D in real_ND])
-    fake_radius_M = np.array([np.sort(distances_to(fake_MD, picture_D))[k] for picture_D in fake_MD])
+    real_radius_N = np.array([np.sort(distances_to(real_ND, image_D))[k] for image_D in real_ND])
+    fake_radius_M = np.array([np.sort(distances_to(fake_MD, image_D))[k] for image_D in fake_MD])
     in_balls_M = np.array([(distances_to(real_ND, fake_D) <= real_radius_N).sum() for fake_D in fake_MD])
     recalled_N = [(distances_to(fake_MD, real_D) <= fake_radius_M).any() for real_D in real_ND]
     covered_N = [
@@ -272,10 +272,10 @@ def brute_force(real_ND: NDArray[np.floating], fake_MD: NDArray[np.floating], k:
     return float(np.mean(in_balls_M > 0)), float(np.mean(recalled_N)), in_balls_M.mean() / k, float(np.mean(covered_N))
 
 
-@pytest.mark.parametrize("portion", [37, 100, 1024])
+@pytest.mark.parametrize("batch", [37, 100, 1024])
 @pytest.mark.parametrize(("k", "offset"), [(5, 0.0), (1, 0.0), (3, 1e7)])
-def test_manifold_is_the_definition(k: int, offset: float, portion: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distances, "PORTION", portion)
+def test_manifold_is_the_definition(k: int, offset: float, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distances, "BATCH", batch)
     real_ND, fake_MD = (
         features_ND.astype(np.float64) + offset
         for features_ND in (random_features(40, 300, 8), random_features(41, 211, 8, 0.4))
@@ -305,7 +305,7 @@ def test_manifold_of_equal_sets_and_of_distant_ones() -> None:
     assert manifold(features_ND, features_ND + 1e3) == (0.0, 0.0, 0.0, 0.0)
 
 
-def test_a_generator_of_one_good_picture_is_precise_and_covers_little() -> None:
+def test_a_generator_of_one_good_image_is_precise_and_covers_little() -> None:
     real_ND = random_features(45, 300, 6)
     fake_ND = np.repeat(real_ND[:1], 300, axis=0) + np.float32(1e-4) * random_features(46, 300, 6)
     found = manifold(real_ND, fake_ND)
@@ -314,7 +314,7 @@ def test_a_generator_of_one_good_picture_is_precise_and_covers_little() -> None:
 
 
 def test_manifold_never_holds_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distances, "PORTION", 256)
+    monkeypatch.setattr(distances, "BATCH", 256)
     count = 4000
     real_ND, fake_ND = random_features(47, count, 2), random_features(48, count, 2)
     tracemalloc.start()
@@ -336,9 +336,9 @@ def test_manifold_never_holds_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None
         (lambda few, many: manifold(few, many, k=3), 4),
     ],
 )
-def test_too_few_pictures_are_a_users_mistake(measure, least: int) -> None:  # type: ignore[no-untyped-def]
+def test_too_few_images_are_a_users_mistake(measure, least: int) -> None:  # type: ignore[no-untyped-def]
     features_ND = random_features(49, 20, 3)
     for few, many in [(features_ND[: least - 1], features_ND), (features_ND, features_ND[: least - 1])]:
-        with pytest.raises(UserError, match=f"at least {least} pictures, and there are only {least - 1}"):
+        with pytest.raises(UserError, match=f"at least {least} images, and there are only {least - 1}"):
             measure(few, many)
     measure(features_ND[:least], features_ND)

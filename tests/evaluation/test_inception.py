@@ -77,8 +77,8 @@ def drawn(count: int, size: int, first: int = 0) -> NDArray[np.uint8]:
 def test_features_and_distance_are_those_of_torch_fidelity(
     torch_fidelity: ModuleType, random_weights: Path, extractor: Inception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extractor, "_portion", 2)  # 3 pictures then end within a portion
-    torch.set_num_threads(1)  # two cut sums differently by portion, and of so few pictures that moves the distance 2e-6
+    monkeypatch.setattr(extractor, "_batch", 2)  # 3 images then end within a batch
+    torch.set_num_threads(1)  # two cut sums differently by batch, and of so few images that moves the distance 2e-6
     # Loads strictly: whatever our network lacks, or has beyond theirs, is an error.
     theirs = torch_fidelity.FeatureExtractorInceptionV3("inception", ["2048"], str(random_weights))
 
@@ -93,7 +93,7 @@ def test_features_and_distance_are_those_of_torch_fidelity(
     assert one_theirs.std(axis=0).mean() > 0.1  # the faces differ, so the distance is of something
     for found, expected in ((big_ours, big_theirs), (one_ours, one_theirs), (other_ours, other_theirs)):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
-    # In fp32 the order of sums, which is the processor's own, moves the distance of so few pictures by 2e-6.
+    # In fp32 the order of sums, which is the processor's own, moves the distance of so few images by 2e-6.
     assert frechet(one_ours, other_ours) == pytest.approx(frechet(one_theirs, other_theirs), rel=1e-5)
 
 
@@ -116,7 +116,7 @@ def test_distance_is_that_of_torch_fidelity_where_rounding_plays_no_part(
 
 
 def frechet(x_ND: NDArray[np.float32], y_MD: NDArray[np.float32]) -> float:
-    """The Fréchet distance of few pictures in closed form, no D x D matrix needed.
+    """The Fréchet distance of few images in closed form, no D x D matrix needed.
 
     The covariances are X'X and Y'Y of centred rows, and tr sqrt(X'X Y'Y) is the sum of the singular values of XY'.
     """
@@ -278,7 +278,7 @@ def test_another_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     other = tmp_path / "other.pth"
     torch.save({"a": torch.zeros(3)}, other)
     with pytest.raises(
-        UserError, match=r"other\.pth is not weights-inception.* bytes and sha256 .*95,628,359"
+        UserError, match=r"other\.pth does not hold weights-inception.* bytes and sha256 .*95,628,359"
     ) as mistake:
         Inception(other)
     assert "\n" not in str(mistake.value)

@@ -10,33 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from stand_ins import SquareMeans
 
 from limner.core.errors import UserError
 from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.data.packed import PackedFaces
 from limner.judge import judge as module
 from limner.judge import train as training
-from limner.judge.control import AttributeControl, attribute_control, balanced_accuracy
+from limner.judge.control import attribute_control, balanced_accuracy
 from limner.judge.judge import SHIPPED, Judge, load_judge
 from limner.judge.train import train_judge
 from limner.preparation.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Squares:
-    """Sees the mean of each of 4 x 4 squares, a thousand times faster than lite0."""
-
-    name = "lite0"
-    dimension = 48
-    weights_sha256 = "squares"
-    resize = "mean to 4 x 4"
-
-    def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        N, H, W, _ = images_NHWC.shape
-        squares = images_NHWC.reshape(N, 4, H // 4, 4, W // 4, 3).mean((2, 4), dtype=np.float32)
-        return squares.reshape(N, 48) / np.float32(255)
 
 
 @pytest.fixture(autouse=True)
@@ -46,14 +32,14 @@ def one_thread() -> None:
 
 @contextmanager
 def small_judges() -> Iterator[None]:
-    """Judges see through `Squares` and are small."""
+    """Judges with `SquareMeans` as their backbone, and small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "Lite0", lambda device="cpu": Squares())
-        patch.setattr(training, "Lite0", lambda device="cpu": Squares())
+        patch.setattr(module, "Lite0", lambda device="cpu": SquareMeans())
+        patch.setattr(training, "Lite0", lambda device="cpu": SquareMeans())
         patch.setattr(training, "UNITS", 16)
         patch.setattr(training, "EPOCHS", 6)
         patch.setattr(training, "BATCH", 100)
-        patch.setattr(training, "RATE", 1e-2)
+        patch.setattr(training, "LR", 1e-2)
         yield
 
 
@@ -65,14 +51,14 @@ def small() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def coloured(pack_faces: Callable[..., PackedFaces]) -> PackedFaces:
-    """1,200 pictures of 16 pixels, noise but for their top row of squares, which is red for `red` and dark for `dark`;
-    `dark` is in one picture of 25; `chance` is in none of them; `never` is in no picture; 300 test, 30 are val."""
-    chance = np.random.default_rng(0)
-    images_NHWC = chance.integers(60, 196, (1200, 16, 16, 3)).astype(np.uint8)
+    """1,200 images of 16 pixels, noise but for their top row of squares, which is red for `red` and dark for `dark`;
+    `dark` is in one image of 25; `chance` is in none of them; `never` is in no image; 300 test, 30 are val."""
+    rng = np.random.default_rng(0)
+    images_NHWC = rng.integers(60, 196, (1200, 16, 16, 3)).astype(np.uint8)
     y_NA = np.zeros((1200, 4), np.uint8)
-    y_NA[:, 0] = chance.random(1200) < 0.5
-    y_NA[:, 1] = chance.random(1200) < 0.04
-    y_NA[:, 2] = chance.random(1200) < 0.5
+    y_NA[:, 0] = rng.random(1200) < 0.5
+    y_NA[:, 1] = rng.random(1200) < 0.04
+    y_NA[:, 2] = rng.random(1200) < 0.5
     images_NHWC[y_NA[:, 0] == 1, :4, :, 0] += 40
     images_NHWC[y_NA[:, 1] == 1, :4, :, 2] -= 40
     splits = ["test" if number % 4 == 3 else "val" if number % 40 == 0 else "train" for number in range(1200)]
@@ -104,17 +90,17 @@ def test_learns_what_can_be_learned_and_says_so(judge: Judge, coloured: PackedFa
     own = judge.balanced_accuracy
     assert list(own) == ["red", "dark", "chance", "never"]
     assert own["red"] > 0.97
-    assert own["dark"] > 0.9  # though one picture in 25 has it
+    assert own["dark"] > 0.9  # though one image in 25 has it
     assert 0.4 < own["chance"] < 0.6
     assert np.isnan(own["never"])
 
     test = coloured.rows("test")
-    found_NA = judge.decide(coloured.images_NHWC[test])
-    asked_NA = coloured.attributes_NA[test]
+    predicted_NA = judge.decide(coloured.images_NHWC[test])
+    requested_NA = coloured.attributes_NA[test]
     for position in range(3):
-        right = [found_NA[asked_NA[:, position] == value, position] == value for value in (0, 1)]
+        right = [predicted_NA[requested_NA[:, position] == value, position] == value for value in (0, 1)]
         assert own[coloured.attribute_names[position]] == pytest.approx(np.mean([np.mean(of) for of in right]))
-    assert not found_NA[:, 3].any()
+    assert not predicted_NA[:, 3].any()
 
 
 def test_what_it_gives(judge: Judge, coloured: PackedFaces) -> None:
@@ -124,10 +110,10 @@ def test_what_it_gives(judge: Judge, coloured: PackedFaces) -> None:
     assert (features_NK.dtype, features_NK.shape) == (np.float32, (5, judge.dimension))
     assert (probabilities_NA.dtype, probabilities_NA.shape) == (np.float32, (5, 4))
     assert (decisions_NA.dtype, decisions_NA.tolist()) == (np.uint8, (probabilities_NA > 0.5).astype(int).tolist())
-    # Pictures that were already looked at through the same eyes need no second look.
-    eyes = Squares()
-    assert judge.has_eyes_of(eyes)
-    assert not judge.has_eyes_of(judge)
+    # Images that were already looked at through the same eyes need no second look.
+    eyes = SquareMeans()
+    assert judge.shares_backbone_with(eyes)
+    assert not judge.shares_backbone_with(judge)
     np.testing.assert_array_equal(judge.decide_by(eyes.features(images_NHWC)), decisions_NA)
     # Its features are the last but one layer: the logits are linear in them.
     many = coloured.images_NHWC
@@ -138,11 +124,11 @@ def test_what_it_gives(judge: Judge, coloured: PackedFaces) -> None:
     np.testing.assert_allclose(with_one @ solution, logits_NA, atol=2e-3)
 
 
-def test_heldout_pictures_take_no_part_in_training(
+def test_heldout_images_take_no_part_in_training(
     judge: Judge, small: None, coloured: PackedFaces, tmp_path: Path
 ) -> None:
     images_NHWC, y_NA = coloured.images_NHWC.copy(), coloured.attributes_NA.copy()
-    for split, counts in (("val", False), ("test", True)):  # only test pictures measure
+    for split, counts in (("val", False), ("test", True)):  # only test images measure
         rows = coloured.rows(split)
         images_NHWC[rows], y_NA[rows] = 0, 1 - y_NA[rows]
         changed = replace(coloured, images_NHWC=images_NHWC, attributes_NA=y_NA)
@@ -208,7 +194,7 @@ def test_refuses_data_it_cannot_learn_from(small: None, coloured: PackedFaces, t
     info = coloured.info.model_copy(update={"attribute_names": ()})
     with pytest.raises(UserError, match="has no attributes"):
         train_judge(replace(coloured, info=info, attributes_NA=coloured.attributes_NA[:, :0]), tmp_path / "judge")
-    with pytest.raises(UserError, match="no pictures in the split 'test'"):
+    with pytest.raises(UserError, match="no images in the split 'test'"):
         train_judge(replace(coloured, splits=np.full(1200, "train")), tmp_path / "judge")
     with pytest.raises(UserError, match="--seed is -1"):
         train_judge(coloured, tmp_path / "judge", seed=-1)
@@ -238,76 +224,72 @@ def test_learns_drawn_faces_through_lite0(faces32: PackedFaces, tmp_path: Path) 
     assert learned_A[faces32.attribute_names.index("Male")] > 0.9
 
 
-def test_dividing_lines_are_the_best_there_are() -> None:
-    chance = np.random.default_rng(0)
-    y_NA = (chance.random((400, 4)) < [0.5, 0.05, 0.9, 0.0]).astype(np.uint8)
-    logits_NA = (chance.normal(0, 1, (400, 4)) + 2 * y_NA + [0, 3, -5, 1]).astype(np.float32)
-    line_A = training._dividing_lines(torch.from_numpy(logits_NA), torch.from_numpy(y_NA)).numpy()
+def test_thresholds_are_the_best_there_are() -> None:
+    rng = np.random.default_rng(0)
+    y_NA = (rng.random((400, 4)) < [0.5, 0.05, 0.9, 0.0]).astype(np.uint8)
+    logits_NA = (rng.normal(0, 1, (400, 4)) + 2 * y_NA + [0, 3, -5, 1]).astype(np.float32)
+    line_A = training.best_thresholds(torch.from_numpy(logits_NA), torch.from_numpy(y_NA)).numpy()
     reached_A = balanced_accuracy(y_NA, (logits_NA > line_A).astype(np.uint8))
     every = [balanced_accuracy(y_NA, (logits_NA > logits_NA[row]).astype(np.uint8)) for row in range(400)]
     best_A = np.max(every, axis=0)[:3]
-    assert (reached_A[:3] >= best_A - training.BY_CHANCE - 1e-9).all()
+    assert (reached_A[:3] >= best_A - training.TOLERANCE - 1e-9).all()
     assert (reached_A[:3] <= best_A + 1e-9).all()
     assert line_A[3] == 0
 
     apart_NA = np.float32([[3], [2], [-5], [-6]])
-    line = training._dividing_lines(torch.from_numpy(apart_NA), torch.tensor([[1], [1], [0], [0]])).item()
+    line = training.best_thresholds(torch.from_numpy(apart_NA), torch.tensor([[1], [1], [0], [0]])).item()
     assert line == -1.5
 
 
 def test_balanced_accuracy_by_hand() -> None:
-    asked_NA = np.array([[1, 0, 1], [1, 0, 1], [0, 0, 1], [0, 1, 1], [0, 0, 1]], np.uint8)
-    found_NA = np.array([[1, 1, 1], [0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 0, 1]], np.uint8)
-    np.testing.assert_allclose(balanced_accuracy(asked_NA, found_NA), [(1 / 2 + 2 / 3) / 2, (1 + 3 / 4) / 2, np.nan])
-
-
-def control_of(own: dict[str, float], asked_NA: object, found_NA: object, frequencies_A: object) -> AttributeControl:
-    config = {name: None if np.isnan(value) else value for name, value in own.items()}
-    judge = Judge.__new__(Judge)
-    judge.config = module.JudgeConfig.model_construct(attribute_names=tuple(own), balanced_accuracy=config)
-    return attribute_control(
-        np.asarray(asked_NA, np.uint8), np.asarray(found_NA, np.uint8), judge, np.asarray(frequencies_A)
+    requested_NA = np.array([[1, 0, 1], [1, 0, 1], [0, 0, 1], [0, 1, 1], [0, 0, 1]], np.uint8)
+    predicted_NA = np.array([[1, 1, 1], [0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 0, 1]], np.uint8)
+    np.testing.assert_allclose(
+        balanced_accuracy(requested_NA, predicted_NA), [(1 / 2 + 2 / 3) / 2, (1 + 3 / 4) / 2, np.nan]
     )
 
 
 def test_attribute_control_by_hand() -> None:
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     names = [f"attribute {number}" for number in range(12)]
     ceilings_A = np.linspace(0.6, 0.95, 12)
     ceilings_A[4] = np.nan
-    asked_NA = chance.integers(0, 2, (50, 12))
-    asked_NA[:, 0] = 1
-    found_NA = chance.integers(0, 2, (50, 12))
+    requested_NA = rng.integers(0, 2, (50, 12))
+    requested_NA[:, 0] = 1
+    predicted_NA = rng.integers(0, 2, (50, 12))
     frequencies_A = np.array([0.01, 0.9, 0.2, 0.3, 0.02, 0.4, 0.5, 0.6, 0.7, 0.8, 0.95, 0.1])
-    control = control_of(dict(zip(names, ceilings_A, strict=True)), asked_NA, found_NA, frequencies_A)
+    ceiling = dict(zip(names, ceilings_A, strict=True))
+    control = attribute_control(requested_NA, predicted_NA, ceiling, frequencies_A)
 
     ratios = {}
     for position, name in enumerate(names):
-        of_the_asked = found_NA[asked_NA[:, position] == 1, position]
-        of_the_others = found_NA[asked_NA[:, position] == 0, position]
+        of_the_asked = predicted_NA[requested_NA[:, position] == 1, position]
+        of_the_others = predicted_NA[requested_NA[:, position] == 0, position]
         if position not in (0, 4):
             ratios[name] = (of_the_asked.mean() + 1 - of_the_others.mean()) / 2 / ceilings_A[position]
     assert control.attribute_names == tuple(names)
     assert np.isnan(control.ratio_A[[0, 4]]).all()
     np.testing.assert_allclose(np.delete(control.ratio_A, [0, 4]), list(ratios.values()))
     assert control.mean_ratio == pytest.approx(np.mean(list(ratios.values())))
-    # The rarest are those that fewest pictures have: `attribute 10` and `attribute 1`, which most have, are not.
+    # The rarest are those that fewest images have: `attribute 10` and `attribute 1`, which most have, are not.
     assert control.rarest == tuple(names[position] for position in (0, 4, 11, 2, 3, 5, 6, 7, 8, 9))
     rare = [ratios[name] for name in control.rarest if name in ratios]
     assert control.mean_ratio_rarest == pytest.approx(np.mean(rare))
 
 
-def test_a_generator_as_good_as_real_pictures_has_the_ratio_1(judge: Judge, coloured: PackedFaces) -> None:
+def test_a_generator_as_good_as_real_images_has_the_ratio_1(judge: Judge, coloured: PackedFaces) -> None:
     test = coloured.rows("test")
-    asked_NA = coloured.attributes_NA[test]
-    found_NA = judge.decide(coloured.images_NHWC[test])
-    control = attribute_control(asked_NA, found_NA, judge, np.array([0.5, 0.04, 0.6, 0.0]))
+    requested_NA = coloured.attributes_NA[test]
+    predicted_NA = judge.decide(coloured.images_NHWC[test])
+    control = attribute_control(requested_NA, predicted_NA, judge.balanced_accuracy, np.array([0.5, 0.04, 0.6, 0.0]))
     np.testing.assert_allclose(control.ratio_A, [1, 1, 1, np.nan], atol=1e-5)
     assert control.mean_ratio == pytest.approx(1, abs=1e-5)
     assert control.rarest == ("never", "dark", "red", "chance")
-    never_asked = attribute_control(np.zeros_like(asked_NA), found_NA, judge, np.array([np.inf, 0.3, 0.2, np.inf]))
-    assert np.isnan(never_asked.mean_ratio)
-    assert never_asked.rarest == ("chance", "dark")
+    never_requested = attribute_control(
+        np.zeros_like(requested_NA), predicted_NA, judge.balanced_accuracy, np.array([np.inf, 0.3, 0.2, np.inf])
+    )
+    assert np.isnan(never_requested.mean_ratio)
+    assert never_requested.rarest == ("chance", "dark")
 
 
 def test_the_shipped_judge_is_whole_and_good_enough() -> None:
@@ -325,12 +307,16 @@ def test_the_shipped_judge_is_whole_and_good_enough() -> None:
             assert f"| {accuracy:.3f} |" in next(line for line in text.splitlines() if f"| {name} |" in line)
 
 
-def test_the_shipped_judge_sees_real_people_right(real_celeba: Path, tmp_path: Path) -> None:
+def test_the_shipped_judge_is_as_accurate_as_its_record(real_celeba: Path, tmp_path: Path) -> None:
     """Its crop, its size and the order of its attributes are those of `limner prepare`."""
-    faces = prepare(real_celeba, tmp_path / "faces", crop="report004", size=64, keep=0.012, workers=1, quiet=True)
-    accuracy_A = balanced_accuracy(faces.attributes_NA, load_judge().decide(np.asarray(faces.images_NHWC)))
-    for name in ("Male", "Eyeglasses", "Smiling", "Blond_Hair"):
-        assert accuracy_A[faces.attribute_names.index(name)] > 0.85
+    faces = prepare(real_celeba, tmp_path / "faces", crop="report004", size=64, keep=0.03, workers=1, quiet=True)
+    judge = load_judge()
+    accuracy_A = balanced_accuracy(faces.attributes_NA, judge.decide(np.asarray(faces.images_NHWC)))
+    recorded_A = np.array([judge.balanced_accuracy[name] for name in faces.attribute_names])
+    common_A = np.minimum(faces.attributes_NA.mean(0), 1 - faces.attributes_NA.mean(0)) > 0.05
+    # It was trained on most of these images, so it may be a little better here than its record.
+    assert np.mean((accuracy_A - recorded_A)[common_A]) == pytest.approx(0.02, abs=0.03)
+    assert np.abs(accuracy_A - recorded_A)[common_A].max() < 0.15
 
 
 def test_a_shipped_judge_that_was_changed_is_refused(tmp_path: Path) -> None:

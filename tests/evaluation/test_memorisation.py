@@ -1,4 +1,4 @@
-"""Memorisation: copies are found whichever pictures were copied, honest draws pass, and memory stays small."""
+"""Memorisation: copies are found whichever images were copied, honest draws pass, and memory stays small."""
 
 import tracemalloc
 from math import sqrt
@@ -21,9 +21,9 @@ def brute_force(query_ND: NDArray[np.float32], reference_MD: NDArray[np.float32]
     return np.linalg.norm(query_ND[:, None].astype(np.float64) - reference_MD[None], axis=2)
 
 
-@pytest.mark.parametrize("portion", [7, 50, 1000])
-def test_nearest_is_the_least_of_all_distances(portion: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PORTION", portion)
+@pytest.mark.parametrize("batch", [7, 50, 1000])
+def test_nearest_is_the_least_of_all_distances(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH", batch)
     query_ND, reference_MD = draw(60, 0), draw(150, 1)
     distance_NM = brute_force(query_ND, reference_MD)
     rows, distances = nearest(query_ND, reference_MD)
@@ -37,7 +37,7 @@ def test_nearest_is_the_least_of_all_distances(portion: int, monkeypatch: pytest
     assert rows.tolist() == distance_NM.argmin(axis=1).tolist()
 
 
-def test_the_nearer_of_a_picture_and_its_mirror_image_counts() -> None:
+def test_the_nearer_of_a_image_and_its_mirror_image_counts() -> None:
     def mirror(features_ND: NDArray[np.float32]) -> NDArray[np.float32]:
         return features_ND[:, ::-1]
 
@@ -47,7 +47,7 @@ def test_the_nearer_of_a_picture_and_its_mirror_image_counts() -> None:
     assert rows.tolist() == either_NM.argmin(axis=1).tolist()
     np.testing.assert_allclose(distances, either_NM.min(axis=1), rtol=1e-12)
 
-    # The same for what is held out, and no picture is its own mirrored neighbour: no copying, no difference.
+    # The same for what is held out, and no image is its own mirrored neighbour: no copying, no difference.
     train_MD, heldout_MD = draw(2000, 2), draw(2000, 3)
     found = memorisation(draw(2000, 4), train_MD, heldout_MD, mirror)
     assert found.closer_to_train == pytest.approx(0.5, abs=0.04)
@@ -73,12 +73,12 @@ def test_pixels_do_not_wrap_round() -> None:
 
 
 def test_numbers_by_hand() -> None:
-    """Four training pictures and two held-out ones on a line."""
+    """Four training images and two held-out ones on a line."""
     train_MD = np.array([[0], [10], [20], [30]], np.float32)
     heldout_MD = np.array([[5], [25]], np.float32)
     fake_ND = np.array([[1], [11], [21], [26]], np.float32)
     found = memorisation(fake_ND, train_MD, heldout_MD)
-    # Three are won by one of four training pictures, one by one of two held-out pictures.
+    # Three are won by one of four training images, one by one of two held-out images.
     assert found.closer_to_train == pytest.approx((3 / 4) / (3 / 4 + 1 / 2))
     assert found.median_ratio == pytest.approx(np.median([1 / 4, 1 / 6, 1 / 4, 4 / 1]))
     assert found.heldout_ratio == pytest.approx(5 / 20)
@@ -92,7 +92,7 @@ def test_equal_distances_count_half_for_each() -> None:
     assert (found.closer_to_train, found.median_ratio) == (0.5, 1.0)
 
 
-def test_copies_are_found_whichever_pictures_were_copied() -> None:
+def test_copies_are_found_whichever_images_were_copied() -> None:
     train_MD, heldout_MD = draw(3000, 0), draw(200, 1)
     copied = np.arange(7, 3000, 100)
     near_ND = train_MD[copied] + np.float32(0.01)
@@ -114,14 +114,14 @@ def test_a_share_of_copies_raises_the_numbers_by_as_much_as_it_should() -> None:
     assert found.closer_to_train == pytest.approx(expected, abs=0.03)
 
 
-def test_honest_draws_pass_though_training_pictures_are_more() -> None:
+def test_honest_draws_pass_though_training_images_are_more() -> None:
     count, train, heldout = 3000, 4000, 500
     found = memorisation(draw(count, 2), draw(train, 0), draw(heldout, 1))
     h = heldout / (heldout + train)
     assert abs(found.closer_to_train - 0.5) < 4 / sqrt(16 * h * (1 - h) * count)
     assert found.median_ratio == pytest.approx(found.heldout_ratio, abs=0.04)
     assert 0.6 < found.heldout_ratio < 0.95
-    # The distances of nearest neighbours in few dimensions shrink as the power -1 / D of the number of pictures.
+    # The distances of nearest neighbours in few dimensions shrink as the power -1 / D of the number of images.
     assert found.heldout_ratio == pytest.approx((train / heldout) ** (-1 / DIMENSIONS), abs=0.06)
 
 

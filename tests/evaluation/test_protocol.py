@@ -77,8 +77,8 @@ def test_nothing_is_said_where_the_protocol_is_kept() -> None:
     [
         ("crop", "centre178", "the crop is centre178, not report004"),
         ("size", 32, "the size is 32, not 64"),
-        ("real", 2_044, "real pictures is 2,044, not 20,000"),
-        ("fake", 5_000, "generated pictures is 5,000, not 20,000"),
+        ("real", 2_044, "real images is 2,044, not 20,000"),
+        ("fake", 5_000, "generated images is 5,000, not 20,000"),
         ("extractor", "lite0", "the extractor is lite0, not inception"),
     ],
 )

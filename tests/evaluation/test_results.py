@@ -3,60 +3,22 @@
 import io
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from stand_ins import make_result
 
 from limner import cli
 from limner.evaluation import evaluate as evaluating
-from limner.evaluation.results import Floor, Result, decimals, fixed, results_table
-
-
-def result(metric: str, values: Sequence[float], floor: float | None = None, error: float | None = None) -> Result:
-    mean = sum(values) / len(values)
-    spread = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5 if len(values) > 1 else None
-    return Result(
-        metric=metric,
-        better="lower",
-        value=mean,
-        spread=spread,
-        values=tuple(values),
-        seeds=tuple(range(len(values))),
-        standard_error=error,
-        floor=None if floor is None else Floor(value=floor, n_real=2000, n_other=5000),
-        chooses=False,
-        model="m",
-        model_sha256="",
-        recipe="r",
-        weights="ema",
-        images=1,
-        warnings=(),
-        seconds=1.0,
-        machine="m",
-        evaluated="2026-01-01T00:00:00+00:00",
-        limner="0",
-        protocol="quick",
-        n_real=2000,
-        n_fake=5000,
-        split="test",
-        crop="none",
-        resolution=32,
-        data_hash="h",
-        extractor="lite0",
-        extractor_sha256="s",
-        resize="r",
-        truncation=1.0,
-    )
-
+from limner.evaluation.results import decimals, fixed, results_table
 
 RESULTS = [
-    result("fd_lite0", [264.21, 264.45, 264.6], 4.7),
-    result("kid_lite0", [0.012345, 0.0126, 0.0121], 0.00004, 0.00032),
-    result("precision_lite0", [0.1 + 0.2, 0.3, 0.3], 0.72),  # three equal ones, but for rounding
-    result("attribute_control_rarest", [0.91234]),
+    make_result("fd_lite0", [264.21, 264.45, 264.6], 4.7),
+    make_result("kid_lite0", [0.012345, 0.0126, 0.0121], 0.00004, standard_error=0.00032),
+    make_result("precision_lite0", [0.1 + 0.2, 0.3, 0.3], 0.72),  # three equal ones, but for rounding
+    make_result("attribute_control_rarest", [0.91234]),
 ]
 
 
@@ -78,7 +40,7 @@ def test_a_number_is_never_cut(width: int) -> None:
 
 def test_no_number_has_more_than_five_digits() -> None:
     for values in ([0.1 + 0.2, 0.3, 0.3], [264.2, 264.2 + 1e-12, 264.2], [1e-5, 1.0001e-5, 1e-5], [0.0, 1e-17, 0.0]):
-        one = result("fd_lite0", values)
+        one = make_result("fd_lite0", values)
         text = fixed(one.value, decimals([one]))
         assert len(text.replace(".", "").lstrip("0")) <= 5, text
         assert float(text) == pytest.approx(one.value, rel=1e-4, abs=1e-9)
@@ -103,7 +65,7 @@ def test_evaluate_prints_where_the_terminal_does_not_know_every_sign(
 
 
 def test_results_are_written_before_they_are_printed(
-    faces: Any, eyes: Any, fair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    faces: Any, extractor: Any, fair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(io.StringIO):
         def write(self, text: str) -> int:
@@ -113,7 +75,7 @@ def test_results_are_written_before_they_are_printed(
     monkeypatch.setattr(sys, "argv", ["limner", "evaluate", "faces", "--data", "data", "--out", str(out)])
     monkeypatch.setattr(evaluating.Model, "load", lambda *_: fair)
     monkeypatch.setattr(evaluating.PackedFaces, "open", lambda *_, **__: faces)
-    monkeypatch.setattr("limner.evaluation.setup.load_extractor", lambda *_: eyes)
+    monkeypatch.setattr("limner.evaluation.setup.load_extractor", lambda *_: extractor)
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--samples", "64"])
     monkeypatch.setattr(sys, "stdout", Broken())
     with pytest.raises(OSError, match="no terminal"):

@@ -6,10 +6,10 @@ import pytest
 from limner.core.errors import UserError
 from limner.core.randomness import stream
 from limner.data.attributes import CELEBA_ATTRIBUTES
-from limner.latent.labels import FEW, face_labels, rare_request, read_asked
+from limner.latent.labels import FEW, face_labels, rare_request, read_requested
 
 NAMES = ("Male", "Mustache", "Smiling")
-# Of the pictures with Male, half have a Mustache; without, none. Smiling is as frequent in both.
+# Of the images with Male, half have a Mustache; without, none. Smiling is as frequent in both.
 EIGHT_MA = np.array([[1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 0, 1], [0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 1]], np.uint8)
 KNOWN_MA = np.tile(EIGHT_MA, (16, 1))
 # Of 0, 1, 2 and 3, a vector has one, and a single vector three; the other eight are as it comes.
@@ -30,7 +30,7 @@ def test_the_rest_follows_the_joint_distribution() -> None:
     np.testing.assert_allclose(anyone_NA.mean(axis=0), KNOWN_MA.mean(axis=0), atol=0.04)
 
 
-def test_a_wish_that_no_picture_fulfils_is_granted_all_the_same() -> None:
+def test_a_wish_that_no_image_fulfils_is_granted_all_the_same() -> None:
     labels_NA = face_labels(0, 0, 100, KNOWN_MA, {0: 0, 1: 1, 2: 1})
     assert (labels_NA == [0, 1, 1]).all()
 
@@ -87,11 +87,11 @@ def test_known_vectors_stay_as_they_are() -> None:
 
 
 def test_asking() -> None:
-    assert read_asked(NAMES, ["male"], ["mustache"]) == {0: 1, 1: 0}
-    assert read_asked(NAMES, [], []) == {}
-    assert read_asked(NAMES, "male, smiling", "mustache") == {0: 1, 2: 1, 1: 0}
-    assert read_asked(NAMES, "smiling", ()) == read_asked(NAMES, ["smiling,"], ()) == {2: 1}
+    assert read_requested(NAMES, ["male"], ["mustache"]) == {0: 1, 1: 0}
+    assert read_requested(NAMES, [], []) == {}
+    assert read_requested(NAMES, "male, smiling", "mustache") == {0: 1, 2: 1, 1: 0}
+    assert read_requested(NAMES, "smiling", ()) == read_requested(NAMES, ["smiling,"], ()) == {2: 1}
     with pytest.raises(UserError, match=r"with and without at once"):
-        read_asked(NAMES, ["male"], ["Male"])
+        read_requested(NAMES, ["male"], ["Male"])
     with pytest.raises(UserError, match=r"nearest is 'Eyeglasses'"):
-        read_asked(CELEBA_ATTRIBUTES, ["eyeglass"], [])
+        read_requested(CELEBA_ATTRIBUTES, ["eyeglass"], [])

@@ -67,7 +67,7 @@ def generator_of(name: str, size: int) -> nn.Module:
     return build_generator(GENERATOR_SETTINGS[name], size, latent(name, size))
 
 
-def pictures(name: str, size: int, channels: int = 3) -> Tensor:
+def images(name: str, size: int, channels: int = 3) -> Tensor:
     return torch.randn(2, size) if name == "painter" else torch.randn(2, channels, size, size)
 
 
@@ -106,9 +106,9 @@ def test_generators_at_every_size(name: str, size: int) -> None:
 def test_discriminators_at_every_size(name: str, size: int) -> None:
     """Also with attributes as maps and as outputs."""
     network = build_discriminator(DISCRIMINATOR_SETTINGS[name], size)
-    assert network(pictures(name, size)).shape == (2, 1)
+    assert network(images(name, size)).shape == (2, 1)
     network = build_discriminator(DISCRIMINATOR_SETTINGS[name], size, channels=5, outputs=4)
-    assert network(pictures(name, size, 5)).shape == (2, 4)
+    assert network(images(name, size, 5)).shape == (2, 4)
 
 
 def test_painter_draws_and_judges_curves() -> None:
@@ -120,7 +120,7 @@ def test_painter_draws_and_judges_curves() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "latent", "message"),
     [
-        ("avgpool", 32, 125, "data.size is 32; the generator avgpool makes pictures of 64 only."),
+        ("avgpool", 32, 125, "data.size is 32; the generator avgpool makes images of 64 only."),
         ("avgpool", 64, 100, "latent.size is 100; the generator avgpool takes 125"),
         ("avgpool", 64, 165, "latent.size is 165; the generator avgpool takes 125"),
         ("autoencoder", 32, 100, "latent.size is 100; the generator autoencoder takes 3 x 32 x 32 = 3072"),
@@ -139,7 +139,7 @@ def test_settings_must_be_finite() -> None:
 
 
 @pytest.mark.parametrize(("output", "low"), [("tanh", -1), ("sigmoid", 0)])
-def test_output_is_the_pictures_range(output: str, low: int) -> None:
+def test_output_is_the_images_range(output: str, low: int) -> None:
     torch.manual_seed(0)
     settings = dcgan.DcganGeneratorSettings(network="dcgan", width=64, output=output, init_std=1.0)
     x_BCHW = build_generator(settings, 32, 9)(torch.randn(8, 9))
@@ -173,7 +173,7 @@ def test_downsampling(downsampling: str, strides: list[int], pools: int) -> None
 
 
 @pytest.mark.parametrize(("norm", "alone"), [("batch", False), ("layer", True), ("none", True)])
-def test_norms_that_a_gradient_penalty_allows_judge_every_picture_alone(norm: str, alone: bool) -> None:
+def test_norms_that_a_gradient_penalty_allows_judge_every_image_alone(norm: str, alone: bool) -> None:
     torch.manual_seed(0)
     settings = dcgan.DcganDiscriminatorSettings(network="dcgan", width=4, norm=norm)
     network, x_BCHW = build_discriminator(settings, 32).train(), torch.randn(4, 3, 32, 32)
@@ -214,7 +214,7 @@ def test_encoder_is_the_discriminator_with_mean_and_log_variance_for_a_logit(nam
     [*[(name, False) for name in DISCRIMINATOR_SETTINGS], ("dcgan", True), ("dcgan, hybrid", True), ("sngan", True)],
 )
 def test_discriminators_are_twice_differentiable(monkeypatch: pytest.MonkeyPatch, name: str, as_product: bool) -> None:
-    """As gradient penalties need it: gradients of gradients, for pictures and weights, against finite differences."""
+    """As gradient penalties need it: gradients of gradients, for images and weights, against finite differences."""
     if as_product:
         monkeypatch.setattr(layers, "GEMM_MIN_CHANNELS", 1)
     torch.manual_seed(0)
@@ -230,7 +230,7 @@ def test_discriminators_are_twice_differentiable(monkeypatch: pytest.MonkeyPatch
         output_BO = torch.func.functional_call(network, dict(zip(weights, values, strict=True)), (x_BCHW,))
         return output_BO.tanh()  # the networks are all but linear in pieces; this bends them
 
-    inputs = (pictures(name, size).double().requires_grad_(), *weights.values())
+    inputs = (images(name, size).double().requires_grad_(), *weights.values())
     assert torch.autograd.gradgradcheck(judge, inputs, fast_mode=True)
 
 
@@ -281,7 +281,7 @@ def test_a_saved_generator_and_a_copy_are_the_same(name: str, tmp_path: Path) ->
 def test_a_saved_discriminator_is_the_same(name: str, tmp_path: Path) -> None:
     size = size_of(name)
     network, other = both(name, lambda name: build_discriminator(DISCRIMINATOR_SETTINGS[name], size))
-    x_BCHW = pictures(name, size)
+    x_BCHW = images(name, size)
     network(x_BCHW)
     expected = network.eval()(x_BCHW)
     assert not torch.equal(other.eval()(x_BCHW), expected)

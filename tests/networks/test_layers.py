@@ -37,7 +37,7 @@ def test_product_is_the_convolution(
 
 
 def test_the_product_is_what_runs_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On wide layers, and with kernels of 3x3 only on small pictures."""
+    """On wide layers, and with kernels of 3x3 only on small images."""
     seen = []
     gather = layers.gather_windows
     monkeypatch.setattr(layers, "gather_windows", lambda *args: seen.append(args) or gather(*args))
@@ -53,7 +53,7 @@ def test_the_product_is_what_runs_where_it_is_faster(monkeypatch: pytest.MonkeyP
         assert bool(seen) == runs
 
 
-def test_product_keeps_the_picture_channels_last() -> None:
+def test_product_keeps_the_image_channels_last() -> None:
     """A layout that flips between layers costs more in batch norm than the product gains."""
     x_BCHW = torch.randn(4, 256, 8, 8).to(memory_format=torch.channels_last)
     for layer in (layers.Conv2d(256, 512, 4, 2, 1), layers.ConvTranspose2d(256, 128, 4, 2, 1)):
@@ -128,7 +128,7 @@ def test_minibatch_standard_deviations_gradient() -> None:
     assert torch.autograd.gradgradcheck(MinibatchStandardDeviation(2), (x_BCHW,))
 
 
-def test_minibatch_standard_deviation_of_equal_pictures_has_a_gradient() -> None:
+def test_minibatch_standard_deviation_of_equal_images_has_a_gradient() -> None:
     """What a collapsed generator gives: the plain root would make every weight not a number."""
     x_BCHW = torch.ones(4, 2, 2, 2, requires_grad=True)
     y_BCHW = MinibatchStandardDeviation()(x_BCHW)

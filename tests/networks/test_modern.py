@@ -91,7 +91,7 @@ def test_modulated_generator_starts_as_one_with_batch_norm() -> None:
 
 
 @pytest.mark.parametrize(("group", "alone"), [(0, True), (2, False)])
-def test_only_the_minibatch_deviation_looks_at_other_pictures(group: int, alone: bool) -> None:
+def test_only_the_minibatch_deviation_looks_at_other_images(group: int, alone: bool) -> None:
     torch.manual_seed(0)
     network = build_discriminator(ModernDiscriminatorSettings(network="modern", width=8, stddev_group=group), 32)
     x_BCHW = torch.randn(4, 3, 32, 32)

@@ -74,7 +74,7 @@ def test_the_relativistic_game_ignores_what_all_logits_share() -> None:
     for loss in (objective.discriminator, objective.generator):
         moved = loss(double(REAL) + 123.0, double(FAKE) + 123.0)
         assert moved.item() == pytest.approx(loss(double(REAL), double(FAKE)).item(), rel=1e-12)
-    # Each real picture meets one generated picture: not their means, which give another value.
+    # Each real image meets one generated image: not their means, which give another value.
     real, fake = [10.0, -10.0], [10.0, -10.0]
     assert objective.discriminator(double(real), double(fake)).item() == pytest.approx(math.log(2), rel=1e-12)
     assert objective.discriminator(double(real), double(fake[::-1])).item() == pytest.approx(10, rel=1e-6)

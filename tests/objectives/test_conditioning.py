@@ -35,7 +35,7 @@ def test_maps_lie_in_memory_as_the_networks_do() -> None:
     assert with_maps(x_BCHW, labels(2, 5)).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_maps_let_a_gradient_through_to_the_picture() -> None:
+def test_maps_let_a_gradient_through_to_the_image() -> None:
     x_BCHW = torch.randn(2, 3, 4, 4, requires_grad=True)
     with_maps(x_BCHW, labels(2, 5)).sum().backward()
     assert torch.equal(x_BCHW.grad, torch.ones_like(x_BCHW))

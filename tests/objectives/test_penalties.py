@@ -16,7 +16,7 @@ def uniform(count: int) -> Tensor:
     return torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 4), (15,)])  # pictures and curves
+@pytest.mark.parametrize("shape", [(3, 4, 4), (15,)])  # images and curves
 def test_a_linear_critic_pays_for_the_norm_of_its_weights_wherever_it_is_asked(shape: tuple[int, ...]) -> None:
     weights = normal(*shape)
     penalty = gradient_penalty(
@@ -88,7 +88,7 @@ def test_r1_of_a_quadratic_critic() -> None:
     assert zero_centred_penalty(outputs_B, x_BP).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_r1_is_the_same_for_a_picture_and_its_flattened_pixels() -> None:
+def test_r1_is_the_same_for_a_image_and_its_flattened_pixels() -> None:
     x_BCHW = normal(2, 3, 4, 4).requires_grad_()
     penalty = zero_centred_penalty(x_BCHW.pow(3).flatten(1).sum(1) / 3, x_BCHW)  # the slope is x^2
     assert penalty.item() == pytest.approx(x_BCHW.detach().pow(4).sum().item() / 2 / 2, rel=1e-12)

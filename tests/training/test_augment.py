@@ -1,4 +1,4 @@
-"""Augmentation: every picture is changed by its own chance, as plain formulas have it, and differentiable twice."""
+"""Augmentation: every image is changed by its own chance, as plain formulas have it, and differentiable twice."""
 
 import numpy as np
 import pytest
@@ -20,12 +20,12 @@ def test_nothing_asked_for_is_nothing_done(x_BCHW: torch.Tensor) -> None:
     assert augment(x_BCHW, Augment(), "signed") is x_BCHW
 
 
-def test_move_shifts_every_picture_by_whole_pixels_and_uncovers_grey(x_BCHW: torch.Tensor) -> None:
+def test_move_shifts_every_image_by_whole_pixels_and_uncovers_grey(x_BCHW: torch.Tensor) -> None:
     torch.manual_seed(0)
     moved = move(x_BCHW, 0.25).numpy()
     offsets = set()
-    for picture, found in zip(x_BCHW.numpy(), moved, strict=True):
-        padded = np.pad(picture, ((0, 0), (2, 2), (2, 2)))
+    for image, found in zip(x_BCHW.numpy(), moved, strict=True):
+        padded = np.pad(image, ((0, 0), (2, 2), (2, 2)))
         fitting = [
             (top, left)
             for top in range(5)
@@ -38,14 +38,14 @@ def test_move_shifts_every_picture_by_whole_pixels_and_uncovers_grey(x_BCHW: tor
     assert {top for top, _ in offsets} == {left for _, left in offsets} == set(range(5))
 
 
-def test_recolour_is_the_plain_formula_one_picture_at_a_time(x_BCHW: torch.Tensor) -> None:
+def test_recolour_is_the_plain_formula_one_image_at_a_time(x_BCHW: torch.Tensor) -> None:
     torch.manual_seed(0)
     changed = recolour(x_BCHW, 0.8)
     torch.manual_seed(0)
     brightness, saturation, contrast = torch.rand(3, 16).numpy() - 0.5
-    for k, picture in enumerate(x_BCHW.numpy()):
-        grey = picture.mean(0)
-        expected = grey + (picture - grey) * (1 + 2 * 0.8 * saturation[k])
+    for k, image in enumerate(x_BCHW.numpy()):
+        grey = image.mean(0)
+        expected = grey + (image - grey) * (1 + 2 * 0.8 * saturation[k])
         expected = expected * (1 + 0.8 * contrast[k]) + 0.8 * brightness[k]
         np.testing.assert_allclose(changed[k].numpy(), expected, rtol=0, atol=2e-6)
 

@@ -61,7 +61,7 @@ def test_two_processes_train_as_one_would(
 ) -> None:
     alone = train("dcgan32", faces32, tmp_path / "one", images=64, overrides=[*tiny, *NONE], device="cpu", quiet=True)
     lines = {name: log_lines(path) for name, path in (("one", alone.path), ("two", together / "none"))}
-    assert [line["images"] for line in lines["two"]] == [32, 64]
+    assert [line["images_seen"] for line in lines["two"]] == [32, 64]
     for one, two in zip(lines["one"], lines["two"], strict=True):
         # Overlap is measured within each process: other pairs.
         assert numbers(two, "overlap") == pytest.approx(numbers(one, "overlap"), rel=2e-3)
@@ -88,13 +88,13 @@ def test_processes_leave_their_group_before_they_end(together: Path) -> None:
 def test_two_processes_stopped_and_resumed_end_as_if_left_alone(together: Path) -> None:
     """The stop fell in the middle of a log window, of which each process had measured its own share."""
     alone, stopped = (log_lines(together / name) for name in ("batch", "stopped"))
-    assert [line["images"] for line in stopped] == [32, 64, 96]
+    assert [line["images_seen"] for line in stopped] == [32, 64, 96]
     assert [numbers(line) for line in stopped] == [pytest.approx(numbers(line), rel=1e-6) for line in alone]
 
 
 def test_a_request_to_stop_that_reached_one_process_stops_all(together: Path) -> None:
     record, _, broken = read_newest(together / "asked to stop/checkpoints")
-    assert (record["images"], broken) == (80, [])  # they agree every ten steps
+    assert (record["images_seen"], broken) == (80, [])  # they agree every ten steps
     assert read_log(together / "asked to stop")[-1]["reason"] == "interrupted"
 
 
@@ -102,7 +102,7 @@ def test_a_checkpoint_loads_on_any_number_of_processes(
     together: Path, faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     """`of one` was begun by one process, gone on with by two, and comes back to one."""
-    assert [line["images"] for line in log_lines(together / "of one")] == [32, 64]
+    assert [line["images_seen"] for line in log_lines(together / "of one")] == [32, 64]
     back = resume(together / "of one", images=96, device="cpu", quiet=True)
     alone = train("dcgan32", faces32, tmp_path / "run", images=96, overrides=[*tiny, *NONE], device="cpu", quiet=True)
     for one, mixed in zip(log_lines(alone.path), log_lines(back.path), strict=True):
@@ -165,9 +165,9 @@ def test_the_documented_command_trains_on_two_processes(documented: list[str]) -
     status, lines = torchrun([*documented[: start + 1], "--resume", str(run), "--images", "96"])
     assert status == 0
     assert [line.split()[0] for line in lines] == ["Done:", "dcgan32"]
-    said = [(line["event"], line["images"]) for line in read_log(run)]
+    said = [(line["event"], line["images_seen"]) for line in read_log(run)]
     assert said == [("start", 0), ("log", 32), ("log", 64), ("resume", 64), ("log", 96), ("stop", 96)]
-    assert read_newest(run / "checkpoints")[0]["images"] == 96
+    assert read_newest(run / "checkpoints")[0]["images_seen"] == 96
 
 
 def test_processes_that_would_not_find_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

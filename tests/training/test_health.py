@@ -1,4 +1,4 @@
-"""The verdict on made-up logs, and what it is measured from, on pictures whose answer is known."""
+"""The verdict on made-up logs, and what it is measured from, on images whose answer is known."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ RECORDED = json.loads((Path(__file__).parent / "recorded_runs.json").read_text()
 
 def log(count: int = 20, first: int = 50_000, **last: float) -> list[dict[str, float]]:
     """`count` sound lines of which the last five are as `last` says."""
-    lines = [{"images": first + 3200 * index, "step": first // 64 + 50 * index} | SOUND for index in range(count)]
+    lines = [{"images_seen": first + 3200 * index, "step": first // 64 + 50 * index} | SOUND for index in range(count)]
     return [
         *lines[:-5],
         *(line | {key.replace("__", "/"): value for key, value in last.items()} for line in lines[-5:]),
@@ -47,7 +47,7 @@ def log(count: int = 20, first: int = 50_000, **last: float) -> list[dict[str, f
         ({"nearest_training": 0.95}, "memorising"),
         ({"nearest_training": 0.7}, "learning"),
         ({"diversity": 0.1, "overlap": 0.2, "nearest_training": 1.0}, "collapsing"),
-        # As avgpool-bce goes on CelebA: black pictures that do not pass, though the discriminator errs now and then.
+        # As avgpool-bce goes on CelebA: black images that do not pass, though the discriminator errs now and then.
         ({"diversity": 0.03, "overlap": 0.05}, "discriminator winning"),
         ({"diversity": 0.7, "overlap": 0.05}, "learning"),
         ({"contrast": 0.02}, "blank"),
@@ -84,7 +84,7 @@ def test_no_verdict_from_one_bad_line_nor_too_early(signs: dict[str, float]) -> 
     assert verdict([*sick[:-1], sick[-1] | SOUND]) == "learning"  # the last one is well again
     assert verdict([*sick[:-5], *(line | SOUND for line in sick[-5:-1]), sick[-1]]) == "learning"
     assert verdict(sick[-4:]) == "learning"
-    early = [line | {"images": GRACE - 3200 * (20 - index), "step": 2 * index} for index, line in enumerate(sick)]
+    early = [line | {"images_seen": GRACE - 3200 * (20 - index), "step": 2 * index} for index, line in enumerate(sick)]
     assert verdict(early) == "learning"
     assert verdict([]) == "learning"
 
@@ -116,11 +116,11 @@ def test_runs_on_celeba_get_the_verdict_that_their_faces_show(name: str) -> None
 
 
 def test_divergence_is_said_at_once() -> None:
-    assert verdict([{"images": 8, "loss/generator": math.nan}]) == "diverged"
+    assert verdict([{"images_seen": 8, "loss/generator": math.nan}]) == "diverged"
 
 
 def test_missing_measurements_accuse_nobody() -> None:
-    assert verdict([{"images": 50_000 + index} for index in range(9)]) == "learning"
+    assert verdict([{"images_seen": 50_000 + index} for index in range(9)]) == "learning"
 
 
 def test_every_verdict_but_the_good_one_has_a_remedy_in_one_line() -> None:
@@ -138,7 +138,7 @@ def test_overlap_counts_the_pairs() -> None:
     assert overlap(torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 0.0])).item() == 0
 
 
-def test_diversity_is_nought_for_one_picture_and_one_for_real_ones(faces32: PackedFaces) -> None:
+def test_diversity_is_nought_for_one_image_and_one_for_real_ones(faces32: PackedFaces) -> None:
     health = Health(faces32)
     train = faces32.images_NHWC[faces32.rows("train")]
     assert health.measure(np.repeat(train[:1], 16, axis=0))["diversity"] == pytest.approx(0, abs=1e-6)
@@ -147,13 +147,13 @@ def test_diversity_is_nought_for_one_picture_and_one_for_real_ones(faces32: Pack
     assert health.measure(half.round().astype(np.uint8))["diversity"] == pytest.approx(0.5, abs=0.05)
 
 
-def test_one_held_out_picture_is_enough_to_measure_diversity(pack_faces) -> None:  # type: ignore[no-untyped-def]
+def test_one_held_out_image_is_enough_to_measure_diversity(pack_faces) -> None:  # type: ignore[no-untyped-def]
     noise_NHWC = np.random.default_rng(0).integers(0, 256, (31, 32, 32, 3), np.uint8)
     health = Health(pack_faces(noise_NHWC, ["train"] * 30 + ["valid"]))
     assert health.measure(noise_NHWC[:30])["diversity"] == pytest.approx(1, abs=1e-3)
 
 
-def test_copies_of_training_pictures_are_nearest_to_training(pack_faces) -> None:  # type: ignore[no-untyped-def]
+def test_copies_of_training_images_are_nearest_to_training(pack_faces) -> None:  # type: ignore[no-untyped-def]
     noise_NHWC = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
     health = Health(pack_faces(noise_NHWC, ["train", "valid"] * 30))
     assert health.measure(noise_NHWC[::2])["nearest_training"] == 1
@@ -162,14 +162,14 @@ def test_copies_of_training_pictures_are_nearest_to_training(pack_faces) -> None
     assert health.measure(strangers_NHWC)["nearest_training"] == pytest.approx(0.5, abs=0.2)
 
 
-def test_more_training_than_held_out_pictures_are_no_sign_of_copying(pack_faces) -> None:  # type: ignore[no-untyped-def]
+def test_more_training_than_held_out_images_are_no_sign_of_copying(pack_faces) -> None:  # type: ignore[no-untyped-def]
     noise_NHWC = np.random.default_rng(0).integers(0, 256, (440, 32, 32, 3), np.uint8)
     health = Health(pack_faces(noise_NHWC, ["train"] * 400 + ["valid"] * 40))
     strangers_NHWC = np.random.default_rng(1).integers(0, 256, (400, 32, 32, 3), np.uint8)
     assert health.measure(strangers_NHWC)["nearest_training"] == pytest.approx(0.5, abs=0.2)
 
 
-def test_without_held_out_pictures_there_is_no_word_on_copying(pack_faces) -> None:  # type: ignore[no-untyped-def]
+def test_without_held_out_images_there_is_no_word_on_copying(pack_faces) -> None:  # type: ignore[no-untyped-def]
     noise_NHWC = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
     assert set(Health(pack_faces(noise_NHWC)).measure(noise_NHWC)) == {"diversity", "contrast", "roughness"}
 
@@ -197,7 +197,7 @@ def test_noise_is_rough_and_faces_are_not(faces32: PackedFaces) -> None:
     for spread in (20, 128):
         noise_NHWC = random.integers(128 - spread, 128 + spread, (64, 32, 32, 3)).astype(np.uint8)
         assert health.measure(noise_NHWC)["roughness"] == pytest.approx(_neighbours(faces_NHWC), abs=0.05)
-        # One pattern for all is noise too: what is measured is within a picture.
+        # One pattern for all is noise too: what is measured is within an image.
         assert health.measure(noise_NHWC[:1].repeat(64, axis=0))["roughness"] > 0.5
     shuffled_NHWC = random.permutation(faces_NHWC.reshape(64, -1, 3), axis=1).reshape(faces_NHWC.shape)
     shuffled = health.measure(shuffled_NHWC)
@@ -206,7 +206,7 @@ def test_noise_is_rough_and_faces_are_not(faces32: PackedFaces) -> None:
 
 
 def _neighbours(images_NHWC: np.ndarray) -> float:
-    """The correlation of pixels one apart, down and across, about each picture's own mean colour, pooled over all."""
+    """The correlation of pixels one apart, down and across, about each image's own mean colour, pooled over all."""
     x = images_NHWC - images_NHWC.mean(axis=(1, 2), keepdims=True)
     down = np.vdot(x[:, 1:], x[:, :-1]) / x[:, 1:].size
     across = np.vdot(x[:, :, 1:], x[:, :, :-1]) / x[:, :, 1:].size

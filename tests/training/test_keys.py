@@ -78,12 +78,12 @@ def other_values(key: str, value: Any, annotation: Any) -> list[Any]:
 
 def fingerprint(recipe: Recipe, faces: dict[int, PackedFaces]) -> dict[str, Any]:
     """All that two steps of a recipe leave, and how long it would train by itself."""
-    modality = open_modality(recipe, faces[recipe.data.size] if recipe.data.kind == "pictures" else None)
+    modality = open_modality(recipe, faces[recipe.data.size] if recipe.data.kind == "images" else None)
     engine = start_engine("cpu", recipe.engine.precision)
     state = State.fresh(recipe, 0, engine.device, len(modality.attribute_names) if recipe.conditioning else 0)
     source = modality.source(0, engine.device)
     for _ in range(2):
-        state.set_rates(recipe, 0.9)
+        state.set_learning_rates(recipe, 0.9)
         train_step(recipe, state, source, engine, 0)
     return {**state.tensors(), "budget": Budget.choose(recipe.schedule.images, None, None, None, None)}
 
@@ -195,7 +195,7 @@ def test_another_crop_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     for crop in ("square", "report004"):
         train("dcgan32", data, tmp_path / crop, images=8, overrides=[*small, f"data.crop={crop}"])
         said[crop] = capfd.readouterr().err
-    assert "made for the crop report004, the pictures have square" in said["report004"]
+    assert "made for the crop report004, the images have square" in said["report004"]
     assert "crop" not in said["square"]
 
 

@@ -41,7 +41,7 @@ CURVE = Path(__file__).with_name("loss_curve.json")
 
 @pytest.fixture(scope="module")
 def patterns(pack_faces) -> PackedFaces:  # type: ignore[no-untyped-def]
-    """64 smooth pictures made by whole-number arithmetic alone, so that every machine has the same ones."""
+    """64 smooth images made by whole-number arithmetic alone, so that every machine has the same ones."""
     n, h, w, c = np.ogrid[:64, :32, :32, :3]
     return pack_faces((((n * 7 + 3) * h + (n * 5 + 11) * w + 60 * c + n * n) // 4 % 256).astype(np.uint8))
 
@@ -93,7 +93,7 @@ def test_three_steps_are_those_of_a_plain_loop(patterns: PackedFaces, tiny: tupl
             # Rounding alone decides where a ReLU is at its kink, and Adam makes a full step of any gradient.
             off = (parameter - plain.get_parameter(name)).abs()
             assert off.mean() < 0.02 * 3 * rate, name
-    assert ours.images == 24
+    assert ours.images_seen == 24
 
 
 def test_the_logged_numbers_are_those_of_the_step(patterns: PackedFaces, tiny: tuple[str, ...]) -> None:
@@ -200,8 +200,8 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         done: set[int] = set()
 
         def poisoned_step(recipe: Recipe, state: State, *rest: Any) -> None:
-            if state.images in images and (always or state.images not in done):
-                done.add(state.images)
+            if state.images_seen in images and (always or state.images_seen not in done):
+                done.add(state.images_seen)
                 spoilt = sound._replace(**{player: lambda *logits: spoil(getattr(sound, player)(*logits))})
                 monkeypatch.setitem(OBJECTIVES, "non-saturating", Objective(*spoilt))
             try:
@@ -267,12 +267,12 @@ def test_the_run_returns_to_its_last_good_checkpoint_at_half_the_rate(
     poison(spoil, player, {40, 104})
     overrides = [*tiny, *optimizer, "record.checkpoint_images=32"]
     run = train("dcgan32", faces32, tmp_path / "run", images=128, overrides=overrides, device="cpu", quiet=True)
-    rollbacks = [(line["from_images"], line["to_images"], line["rate_scale"]) for line in events(run.path, "rollback")]
+    rollbacks = [(line["from_images"], line["to_images"], line["lr_scale"]) for line in events(run.path, "rollback")]
     assert rollbacks == [(64, 32, 0.5), (128, 96, 0.25)]
     lines = events(run.path, "log")
-    assert [line["images"] for line in lines] == [32, 64, 64, 96, 128, 128]
+    assert [line["images_seen"] for line in lines] == [32, 64, 64, 96, 128, 128]
     rate = run.recipe.optimizer.generator.lr
-    assert [line["rate/generator"] / rate for line in lines] == pytest.approx([1, 1, 0.5, 0.5, 0.5, 0.25])
+    assert [line["lr/generator"] / rate for line in lines] == pytest.approx([1, 1, 0.5, 0.5, 0.5, 0.25])
     assert [line["verdict"] for line in lines] == [
         "learning",
         "diverged",
@@ -282,7 +282,7 @@ def test_the_run_returns_to_its_last_good_checkpoint_at_half_the_rate(
         "learning",
     ]
     record, tensors, _ = read_newest(run.path / "checkpoints")
-    assert (record["images"], record["rollbacks"], record["rate_scale"]) == (128, 2, 0.25)
+    assert (record["images_seen"], record["rollbacks"], record["lr_scale"]) == (128, 2, 0.25)
     assert all(torch.isfinite(value).all() for value in tensors.values())
     assert Run(run.path).model.sample(1).shape == (1, 32, 32, 3)
 
@@ -313,15 +313,15 @@ def test_after_three_returns_the_run_stops_and_says_so(
     with pytest.raises(UserError, match=r"diverged at 64 images.*lower optimizer\.generator\.lr") as error:
         train("dcgan32", faces32, tmp_path / "run", images=128, overrides=overrides, device="cpu", quiet=True)
     assert "\n" not in str(error.value)
-    assert [line["rate_scale"] for line in events(tmp_path / "run", "rollback")] == [0.5, 0.25, 0.125]
+    assert [line["lr_scale"] for line in events(tmp_path / "run", "rollback")] == [0.5, 0.25, 0.125]
     assert events(tmp_path / "run", "stop")[-1]["reason"] == "diverged"
     record, tensors, broken = read_newest(tmp_path / "run/checkpoints")
-    assert (record["images"], broken) == (32, [])
+    assert (record["images_seen"], broken) == (32, [])
     assert all(torch.isfinite(value).all() for value in tensors.values())
-    assert Run(tmp_path / "run").model.config.images == 32
+    assert Run(tmp_path / "run").model.config.images_seen == 32
 
 
-def test_no_checkpoint_and_no_picture_between_the_fault_and_the_log_line(
+def test_no_checkpoint_and_no_image_between_the_fault_and_the_log_line(
     faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path, poison: Callable[..., None]
 ) -> None:
     """A checkpoint that held the sums of a window with a fault in it would be returned to for ever."""
@@ -353,9 +353,9 @@ def test_weights_that_the_last_step_spoilt_are_not_kept(
         train("dcgan32", faces32, tmp_path / "run", images=8, overrides=overrides, device="cpu", quiet=True)
     assert [line["to_images"] for line in events(tmp_path / "run", "rollback")] == [0, 0, 0]
     record, tensors, _ = read_newest(tmp_path / "run/checkpoints")
-    assert record["images"] == 0
+    assert record["images_seen"] == 0
     assert all(torch.isfinite(value).all() for value in tensors.values())
-    assert Run(tmp_path / "run").model.config.images == 0
+    assert Run(tmp_path / "run").model.config.images_seen == 0
 
 
 def test_a_return_that_does_not_help_goes_further_back(
@@ -366,23 +366,23 @@ def test_a_return_that_does_not_help_goes_further_back(
 
     def spoiling_step(recipe: Recipe, state: State, *rest: Any) -> None:
         step(recipe, state, *rest)
-        if state.images == 48 and not spoilt:
-            spoilt.append(state.images)
+        if state.images_seen == 48 and not spoilt:
+            spoilt.append(state.images_seen)
             for parameter in state.generator.parameters():
                 parameter.data.fill_(1e38)
 
     monkeypatch.setattr(loop, "train_step", spoiling_step)
     overrides = [*tiny, "record.checkpoint_images=16"]
     run = train("dcgan32", faces32, tmp_path / "run", images=96, overrides=overrides, device="cpu", quiet=True)
-    returns = [(line["from_images"], line["to_images"], line["rate_scale"]) for line in events(run.path, "rollback")]
+    returns = [(line["from_images"], line["to_images"], line["lr_scale"]) for line in events(run.path, "rollback")]
     assert returns == [(64, 48, 0.5), (64, 32, 0.25)]
     record, tensors, _ = read_newest(run.path / "checkpoints")
     # A resumed run knows as much as one that never stopped.
-    assert [record[name] for name in ("images", "rollbacks", "failed_at", "returned_to")] == [96, 2, 64, 32]
+    assert [record[name] for name in ("images_seen", "rollbacks", "failed_at", "returned_to")] == [96, 2, 64, 32]
     assert tensors["generator.linear.weight"].abs().max() < 10
 
 
-def test_weights_whose_pictures_are_not_finite_are_not_kept(
+def test_weights_whose_images_are_not_finite_are_not_kept(
     faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     """Weights of 1e38 are finite themselves."""
@@ -404,15 +404,15 @@ def test_a_run_stopped_right_after_a_fault_keeps_a_good_checkpoint(
 
     def stopping_step(recipe: Recipe, state: State, *rest: Any) -> None:
         spoilt_step(recipe, state, *rest)
-        if state.images == 80:
+        if state.images_seen == 80:
             os.kill(os.getpid(), 15)
 
     monkeypatch.setattr(loop, "train_step", stopping_step)
     with pytest.raises(Interrupted):
         train("dcgan32", faces32, tmp_path / "run", images=128, overrides=tiny, device="cpu", quiet=True)
     record, tensors, _ = read_newest(tmp_path / "run/checkpoints")
-    assert record["images"] == 64
+    assert record["images_seen"] == 64
     assert all(torch.isfinite(value).all() for value in tensors.values())
     monkeypatch.setattr(loop, "train_step", spoilt_step)
     run = resume(tmp_path / "run", device="cpu", quiet=True)
-    assert [line["images"] for line in events(run.path, "log")] == [32, 64, 96, 128]
+    assert [line["images_seen"] for line in events(run.path, "log")] == [32, 64, 96, 128]

@@ -24,14 +24,14 @@ from limner.preparation.prepare import prepare
 from limner.recipes import recipe_names, recipe_text
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
-from limner.training.graphs import Step
+from limner.training.graphs import Graphs, Step
 from limner.training.loop import train_step
 from limner.training.modality import Modality, open_modality
 from limner.training.state import State
 
 # `demo` is trained by `limner demo` (tests/test_demo.py); its settings are those of dcgan32.
 NAMES = [name for name in recipe_names() if name != "demo"]
-SMALLER = {  # where a network has no width to shrink, its pictures are smaller or its batches
+SMALLER = {  # where a network has no width to shrink, its images are smaller or its batches
     "generator.width": 64,
     "discriminator.width": 4,
     "encoder.width": 4,
@@ -75,7 +75,7 @@ def small_recipe(name: str, *overrides: str) -> Recipe:
 
 
 def fitting(recipe: Recipe, faces64: PackedFaces, faces32: PackedFaces) -> PackedFaces | None:
-    """The pictures that `recipe` learns from."""
+    """The images that `recipe` learns from."""
     if recipe.data.kind == "curves":
         return None
     return faces32 if recipe.data.size == 32 else faces64
@@ -121,7 +121,7 @@ def test_the_command_in_the_header(
     assert mine.keys() == theirs.keys()
     assert [tensor for tensor in mine if not torch.equal(mine[tensor], theirs[tensor])] == []
     logs = ([json.loads(line) for line in (Path(path) / "log.jsonl").open()] for path in (alone, stopped))
-    mine_at, theirs_at = ({line["images"]: line for line in log if line["event"] == "log"} for log in logs)
+    mine_at, theirs_at = ({line["images_seen"]: line for line in log if line["event"] == "log"} for log in logs)
     assert [*mine_at] == [*theirs_at] == [4, 8, 12, 16, 20]
     clocked = ("seconds", "images_per_second")
     for images, line in mine_at.items():
@@ -133,12 +133,12 @@ def test_the_command_in_the_header(
     learnt = [name for name in mine if name.startswith("generator.") and not torch.equal(mine[name], before[name])]
     assert learnt, "the generator learns nothing"
 
-    picture = tmp_path / "faces.png"
+    image = tmp_path / "faces.png"
     wishes = (
         ["--with", "smiling,male", "--without", "eyeglasses"] if name in ("cgan", "acgan", "modern-attributes") else []
     )
-    run("sample", alone, "--out", str(picture), "--count", "4", "--quiet", *wishes)
-    with Image.open(picture) as opened:
+    run("sample", alone, "--out", str(image), "--count", "4", "--quiet", *wishes)
+    with Image.open(image) as opened:
         assert min(opened.size) >= 64
 
 
@@ -173,11 +173,10 @@ def test_steps_of_one_kind_are_the_same_operations(name: str, faces64: PackedFac
     modality = open_modality(recipe, fitting(recipe, faces64, faces32))
     engine = Engine(torch.device("cpu"), "fp32", graphs=True)
     state, listener = fresh_state(recipe, modality, engine), Listener()
-    state.graphs = listener  # type: ignore[assignment]
     source = modality.source(0, engine.device)
     for _ in range(17):  # a lazy penalty is due at the eighth and the sixteenth
-        state.set_rates(recipe, state.images / 200)
-        train_step(recipe, state, source, engine, 0)
+        state.set_learning_rates(recipe, state.images_seen / 200)
+        train_step(recipe, state, source, engine, 0, listener)  # type: ignore[arg-type]
 
     assert sum(map(len, listener.operations.values())) == 17
     for kind, (first, *others) in listener.operations.items():
@@ -201,18 +200,20 @@ def test_replayed_steps_are_the_steps(name: str, precision: str, faces64: Packed
         engine = start_engine("cuda", precision, graphs)
         state = fresh_state(recipe, modality, engine)
         source = modality.source(0, engine.device)
+        cache = Graphs() if graphs else None
 
         def go_on(count: int) -> None:
             for _ in range(count):
-                state.set_rates(recipe, state.images / 200)
-                train_step(recipe, state, source, engine, 0)
+                state.set_learning_rates(recipe, state.images_seen / 200)
+                train_step(recipe, state, source, engine, 0, cache)
 
         go_on(30)
-        assert bool(state.graphs.kinds) == graphs
+        assert cache is None or cache.kinds
         early = {key: value.clone() for key, value in state.tensors().items()}
         go_on(5)
         state.load_tensors(early)
-        state.images = 30 * recipe.schedule.batch
+        cache = Graphs() if graphs else None
+        state.images_seen = 30 * recipe.schedule.batch
         go_on(20)
         return state.tensors()
 

@@ -30,9 +30,9 @@ def run(faces32: PackedFaces, tiny: tuple[str, ...], tmp_path_factory: pytest.Te
     return train("dcgan32", faces32, out, images=90, overrides=[*tiny, *sets], device="cpu", seed=4, quiet=True)
 
 
-def cells(picture: Path, side: int = 32, padding: int = 2) -> np.ndarray:
-    """The pictures of a grid, row by row, as many as fit: N x H x W x 3."""
-    pixels = np.asarray(Image.open(picture).convert("RGB"))
+def cells(image: Path, side: int = 32, padding: int = 2) -> np.ndarray:
+    """The images of a grid, row by row, as many as fit: N x H x W x 3."""
+    pixels = np.asarray(Image.open(image).convert("RGB"))
     step = side + padding
     rows, columns = ((length + padding) // step for length in pixels.shape[:2])
     return np.stack(
@@ -47,13 +47,13 @@ def due(every: int, until: int, batch: int = 8) -> list[int]:
 
 def test_everything_is_written_when_it_is_due(run: Run) -> None:
     events = run.log
-    assert [line["images"] for line in events if line["event"] == "log"] == due(20, 96) == [24, 40, 64, 80]
+    assert [line["images_seen"] for line in events if line["event"] == "log"] == due(20, 96) == [24, 40, 64, 80]
     samples = sorted(path.stem for path in (run.path / "samples").glob("0*.png"))
     assert [int(name) for name in samples] == [0, *due(36, 96), 96]
     assert [int(path.name) for path in sorted((run.path / "checkpoints").iterdir())] == [64, 96]
     assert [line["event"] for line in events] == ["start", *["log"] * 4, "stop"]
     stop = events[-1]
-    assert stop == {"event": "stop", "images": 96, "seconds": stop["seconds"], "reason": "finished"}
+    assert stop == {"event": "stop", "images_seen": 96, "seconds": stop["seconds"], "reason": "finished"}
     assert stop["seconds"] >= events[-2]["seconds"]
     assert run.info["budget"] == {"images": 90, "seconds": None}
     assert run.recipe.record.log_images == 20
@@ -64,13 +64,15 @@ def test_everything_is_written_when_it_is_due(run: Run) -> None:
 def test_a_log_line_says_all_of_its_window(run: Run) -> None:
     lines = [line for line in run.log if line["event"] == "log"]
     for line in lines:
-        assert line["step"] == line["images"] // 8
+        assert line["step"] == line["images_seen"] // 8
         assert line["verdict"] == "learning"
         assert 0 <= line["overlap"] <= 1
         assert all(math.isfinite(value) for value in line.values() if isinstance(value, float))
     for line, before in zip(lines[1:], lines, strict=False):
         spent = line["seconds"] - before["seconds"]
-        assert line["images_per_second"] == pytest.approx((line["images"] - before["images"]) / spent, rel=0.1)
+        assert line["images_per_second"] == pytest.approx(
+            (line["images_seen"] - before["images_seen"]) / spent, rel=0.1
+        )
 
 
 def test_a_line_is_the_mean_of_its_steps(run: Run, faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_a_line_is_the_mean_of_its_steps(run: Run, faces32: PackedFaces, tiny: t
         "dcgan32", faces32, tmp_path / "run", images=40, overrides=[*tiny, *sets], device="cpu", seed=4, quiet=True
     )
     singles = [line for line in every.log if line["event"] == "log"]
-    first, second = (line for line in run.log if line["event"] == "log" and line["images"] <= 40)
+    first, second = (line for line in run.log if line["event"] == "log" and line["images_seen"] <= 40)
     for key in ("loss/generator", "loss/discriminator", "output/real", "gradient/generator", "overlap"):
         assert first[key] == pytest.approx(np.mean([line[key] for line in singles[:3]]), rel=1e-5)
         assert second[key] == pytest.approx(np.mean([line[key] for line in singles[3:]]), rel=1e-5)
@@ -92,7 +94,7 @@ def test_the_samples_are_the_models_own_faces(run: Run) -> None:
     assert np.abs(grid.astype(int) - drawn).max() <= 1
     untrained = cells(run.path / "samples/000000000.png")
     assert np.abs(untrained.astype(int) - drawn).max() > 20
-    assert read_settings(run.path / "samples/000000096.png") == {"recipe": "dcgan32", "images": 96}
+    assert read_settings(run.path / "samples/000000096.png") == {"recipe": "dcgan32", "images_seen": 96}
     assert SYNTHETIC.encode() in (run.path / "samples/000000096.png").read_bytes()
 
 
@@ -101,15 +103,15 @@ def test_the_model_is_the_running_mean_not_the_generator(run: Run) -> None:
 
     model = load_file(run.path / "model/model.safetensors")
     state = load_file(run.path / "checkpoints/000000096/state.safetensors")
-    assert all(torch.equal(model[name], state[f"mean_generator.{name}"]) for name in model)
+    assert all(torch.equal(model[name], state[f"ema_generator.{name}"]) for name in model)
     assert not torch.equal(model["linear.weight"], state["generator.linear.weight"])
-    assert run.model.config.images == 96
+    assert run.model.config.images_seen == 96
 
 
-def test_the_real_pictures_are_training_pictures(run: Run, faces32: PackedFaces) -> None:
+def test_the_real_images_are_training_images(run: Run, faces32: PackedFaces) -> None:
     shown = cells(run.path / "samples/real.png")[:20]
     train_rows = {faces32.images_NHWC[row].tobytes() for row in faces32.rows("train")}
-    assert len({picture.tobytes() for picture in shown} & train_rows) == 20
+    assert len({image.tobytes() for image in shown} & train_rows) == 20
     assert SYNTHETIC.encode() not in (run.path / "samples/real.png").read_bytes()
 
 
@@ -127,7 +129,7 @@ def test_tensorboard_shows_the_log(run: Run) -> None:
 
     board = EventAccumulator(str(run.path / "events"))
     board.Reload()
-    logged = [(line["images"], line["loss/generator"]) for line in run.log if line["event"] == "log"]
+    logged = [(line["images_seen"], line["loss/generator"]) for line in run.log if line["event"] == "log"]
     shown = [(point.step, point.value) for point in board.Scalars("loss/generator")]
     assert shown == [(step, pytest.approx(value, rel=1e-6)) for step, value in logged]
 
@@ -137,7 +139,7 @@ def test_tensorboard_shows_the_log(run: Run) -> None:
 
 def at(images: int = 0, seconds: float = 0.0) -> State:
     state = State.__new__(State)
-    state.images, state.seconds = images, seconds
+    state.images_seen, state.seconds = images, seconds
     return state
 
 
@@ -151,7 +153,7 @@ def test_budgets() -> None:
     assert choose(epochs=2.5) == Budget(images=400)
     assert choose(epochs=1e-9) == Budget(images=1)  # less than an image is one, not none
     assert choose(minutes=1.5) == Budget(seconds=90)
-    assert [choose(images=64).share(at(images)) for images in (0, 16, 64, 72)] == [0, 0.25, 1, 1]
+    assert [choose(images=64).progress(at(images)) for images in (0, 16, 64, 72)] == [0, 0.25, 1, 1]
     assert choose(minutes=1).finished(at(seconds=60))
     assert not choose(minutes=1).finished(at(images=10**9, seconds=59.9))
     assert choose(images=64).seconds_left(at(16), 12.0) == 4
@@ -176,16 +178,16 @@ def test_minutes_end_a_training_by_the_clock(faces32: PackedFaces, tiny: tuple[s
     run = train("dcgan32", faces32, tmp_path / "run", minutes=0.005, overrides=tiny, device="cpu", quiet=True)
     stop = run.log[-1]
     assert (stop["event"], stop["reason"]) == ("stop", "finished")
-    assert stop["images"] > 0
-    record = json.loads((run.path / f"checkpoints/{stop['images']:09d}/state.json").read_text())
+    assert stop["images_seen"] > 0
+    record = json.loads((run.path / f"checkpoints/{stop['images_seen']:09d}/state.json").read_text())
     assert record["seconds"] >= 0.3
 
 
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ({"overrides": ["schedule.batch=512"]}, "only 173 training pictures"),
-        ({"overrides": ["data.size=64"]}, "holds pictures of 32 pixels, the recipe wants 64"),
+        ({"overrides": ["schedule.batch=512"]}, "only 173 training images"),
+        ({"overrides": ["data.size=64"]}, "holds images of 32 pixels, the recipe wants 64"),
         ({"seed": -1}, "--seed is -1"),
         (
             {

@@ -64,7 +64,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def assert_same_end(one: Path, other: Path) -> None:
-    """Weights, running mean, moments and unfinished sums; the model; the pictures; the log: all to the last bit."""
+    """Weights, EMA, moments and unfinished sums; the model; the images; the log: all to the last bit."""
     mine, theirs = newest(one), newest(other)
     assert mine.keys() == theirs.keys()
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
@@ -81,7 +81,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def arrange(*moments: int) -> None:
         def stopping_step(recipe: Any, state: State, *rest: Any) -> None:
             step(recipe, state, *rest)
-            if state.images in moments:
+            if state.images_seen in moments:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         monkeypatch.setattr(loop, "train_step", stopping_step)
@@ -132,8 +132,8 @@ def test_a_run_stopped_twice_ends_as_one_left_alone(
     (tmp_path / "stopped/samples/000000120.png").unlink()
     assert_same_end(alone.path, run.path)
     assert np.asarray(Image.open(run.path / "samples/000000128.png")).std() > 20
-    assert [line["images"] for line in log_lines(run.path)] == [32, 64, 96, 128]
-    assert [line["images"] for line in events(run.path, "resume")] == [40, 120]
+    assert [line["images_seen"] for line in log_lines(run.path)] == [32, 64, 96, 128]
+    assert [line["images_seen"] for line in events(run.path, "resume")] == [40, 120]
     moments = {"momentum_buffer"} if training == "sgd" else {"exp_avg", "exp_avg_sq", "step"}
     kinds = {name.rsplit(".", 1)[1] for name in newest(run.path) if name.startswith("optimizer.")}
     assert kinds == moments
@@ -171,7 +171,7 @@ def test_a_run_killed_at_twenty_random_moments_ends_as_one_left_alone(faces32: P
     assert verdict["same"]
     assert verdict["kills"] == 20
     assert_same_end(tmp_path / "untouched", tmp_path / "killed")
-    assert [line["images"] for line in log_lines(tmp_path / "killed")] == list(range(24, 401, 24))
+    assert [line["images_seen"] for line in log_lines(tmp_path / "killed")] == list(range(24, 401, 24))
 
 
 def truncated(share: float, less: int = 0) -> Callable[[Path], None]:
@@ -229,7 +229,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(damage: str, run: Path) -> None:
     DAMAGE[damage](run / "checkpoints/000000048")
     found, tensors, broken = read_newest(run / "checkpoints")
-    assert found["images"] == 32
+    assert found["images_seen"] == 32
     assert [path.name for path in broken] == ["000000048"]
     whole = load_file(run / "checkpoints/000000032/state.safetensors")
     assert all(torch.equal(tensors[name], whole[name]) for name in whole)
@@ -246,11 +246,11 @@ def test_a_run_with_broken_checkpoints_goes_on_and_says_so(
     for leftover in (".run.json.0123abcd.partial", "samples/.000000064.png.0123abcd.partial"):
         (run / leftover).write_bytes(b"half")
     with (run / "log.jsonl").open("a") as log:
-        log.write('{"event": "log", "images": 64, "los')
+        log.write('{"event": "log", "images_seen": 64, "los')
     go_on(run, 80)
 
     (resumed,) = events(run, "resume")
-    assert resumed["images"] == 16
+    assert resumed["images_seen"] == 16
     assert resumed["broken_checkpoints"] == ["000000048", "000000032"]
     assert [*run.rglob(".*")] == []
     goal = tmp_path / "alone"
@@ -287,7 +287,7 @@ def fresh(tiny: tuple[str, ...]) -> State:
 
 def saved(folder: Path, state: State, images: int, keep: int) -> list[int]:
     """The checkpoints there are after saving one more."""
-    state.images = images
+    state.images_seen = images
     save_checkpoint(folder, state, keep)
     return [int(path.name) for path in checkpoints(folder)]
 
@@ -301,13 +301,13 @@ def test_a_broken_later_one_does_not_push_out_a_good_one(fresh: State, tmp_path:
         saved(tmp_path, fresh, images, 2)
     truncated(0.5)(tmp_path / "000000016")
     assert saved(tmp_path, fresh, 12, 1) == [12]
-    assert read_newest(tmp_path)[0]["images"] == 12
+    assert read_newest(tmp_path)[0]["images_seen"] == 12
 
 
 def test_a_billion_images_are_more_than_a_million(fresh: State, tmp_path: Path) -> None:
     saved(tmp_path, fresh, 999_999_999, 2)
     assert saved(tmp_path, fresh, 1_000_000_000, 2) == [999_999_999, 1_000_000_000]
-    assert read_newest(tmp_path)[0]["images"] == 1_000_000_000
+    assert read_newest(tmp_path)[0]["images_seen"] == 1_000_000_000
 
 
 def test_a_crash_while_saving_leaves_the_older_one(
@@ -323,7 +323,7 @@ def test_a_crash_while_saving_leaves_the_older_one(
     with pytest.raises(OSError, match="No space"):
         saved(tmp_path, fresh, 16, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["000000008"]
-    assert read_newest(tmp_path)[0]["images"] == 8
+    assert read_newest(tmp_path)[0]["images_seen"] == 8
 
 
 @pytest.mark.filterwarnings("ignore:.*no-op")
@@ -355,7 +355,7 @@ def test_no_checkpoint_is_ever_written_twice(
     written = []
 
     def noted(folder: Path, state: State, *rest: Any, **facts: Any) -> Path:
-        written.append(state.images)
+        written.append(state.images_seen)
         return save_checkpoint(folder, state, *rest, **facts)
 
     monkeypatch.setattr(recorder, "save_checkpoint", noted)
@@ -442,7 +442,7 @@ def test_a_finished_run_is_refused_unless_it_is_to_be_longer(run: Path) -> None:
         one_line(error)
     assert (run / "log.jsonl").read_bytes() == before
     go_on(run, 64)
-    assert [line["images"] for line in log_lines(run)] == [32, 64]
+    assert [line["images_seen"] for line in log_lines(run)] == [32, 64]
     with pytest.raises(UserError, match=r"finished .64 images"):
         go_on(run, None)  # the new length is the run's own now
 

@@ -166,7 +166,7 @@ def test_variational_step(faces32: PackedFaces) -> None:
     assert not torch.equal(weights(state.generator), weights(decoder))
 
 
-def test_the_attributes_of_real_pictures_alone_are_learnt_beside_a_projection(
+def test_the_attributes_of_real_images_alone_are_learnt_beside_a_projection(
     faces32: PackedFaces, small: Sequence[str]
 ) -> None:
     recipe = load_recipe("dcgan32", [*small, "conditioning.method=projection", "conditioning.weight=5"])
@@ -198,7 +198,7 @@ def test_equalised_rates_are_shares_of_each_weights_own_size(faces32: PackedFace
     recipe = load_recipe("dcgan32", [*small, *equalised])
     state, batches = begin(faces32, recipe)
     before = {name: deepcopy(state.networks[name]) for name in state.optimizers}
-    assert state.rates == {"generator": 0.01, "discriminator": 0.01}
+    assert state.learning_rates == {"generator": 0.01, "discriminator": 0.01}
     train_step(recipe, state, batches, ENGINE, 0)
     for name, network in before.items():
         for key, old in network.named_parameters():

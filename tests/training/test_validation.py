@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from stand_ins import SquareMeans
 
 from limner.data.packed import PackedFaces
 from limner.evaluation.results import read_metrics
@@ -17,25 +17,14 @@ from limner.training.validation import forget_after
 OFTEN = ("record.evaluate_images=24", "generator.init_std=0.1")
 
 
-class Brightness:
-    """Twelve features of a picture, in place of a network's: the means of 2 x 2 squares."""
-
-    name, dimension, weights_sha256, resize = "lite0", 12, "0" * 64, "mean over squares to 2 x 2"
-
-    def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        N, H, W, _ = images_NHWC.shape
-        means = images_NHWC.reshape(N, 2, H // 2, 2, W // 2, 3).mean((2, 4), dtype=np.float32)
-        return means.reshape(N, 12)
-
-
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("limner.evaluation.setup.load_extractor", lambda *_: Brightness())
+    monkeypatch.setattr("limner.evaluation.setup.load_extractor", lambda *_: SquareMeans(squares=2))
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
 
 
 def distances(run: Path) -> dict[int, float]:
-    return {result.images: result.value for result in read_metrics(run) if result.metric == "fd_lite0"}
+    return {result.images_seen: result.value for result in read_metrics(run) if result.metric == "fd_lite0"}
 
 
 def test_a_run_is_measured_as_it_goes(faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path) -> None:
@@ -43,8 +32,8 @@ def test_a_run_is_measured_as_it_goes(faces32: PackedFaces, tiny: tuple[str, ...
     run = train("dcgan32", faces32, tmp_path / "run", images=80, **options)
     found = distances(run.path)
     assert [*found] == [24, 48, 72]
-    assert len(set(found.values())) == 3, "the running mean moves"
-    assert load(run.path / "best").config.images == min(found, key=found.__getitem__)
+    assert len(set(found.values())) == 3, "the EMA moves"
+    assert load(run.path / "best").config.images_seen == min(found, key=found.__getitem__)
     of = {(result.protocol, result.split, result.n_real, result.chooses) for result in read_metrics(run.path)}
     assert of == {("training", "val", len(faces32.rows("val")), True)}, "what chooses best/ is not what reports"
 
@@ -53,7 +42,7 @@ def test_a_run_is_measured_as_it_goes(faces32: PackedFaces, tiny: tuple[str, ...
     assert distances(alone.path) == found
 
 
-def test_data_without_held_out_pictures(
+def test_data_without_held_out_images(
     pack_faces: Any, tiny: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     faces = pack_faces(np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8))
@@ -64,8 +53,8 @@ def test_data_without_held_out_pictures(
 
 
 def test_what_comes_after_a_checkpoint_is_forgotten(tmp_path: Path) -> None:
-    lines = [json.dumps({"images": images, "value": 1.0}) for images in (24, 48, 72)]
-    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"images": 24, "val']) + "\n")
+    lines = [json.dumps({"images_seen": images, "value": 1.0}) for images in (24, 48, 72)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"images_seen": 24, "val']) + "\n")
     forget_after(tmp_path, 48)
     assert (tmp_path / "metrics.jsonl").read_text().splitlines() == lines[:2]
     forget_after(tmp_path / "nothing there", 0)

@@ -64,7 +64,7 @@ def main() -> None:
 
     def stopping_step(recipe: Any, state: State, *rest: Any) -> None:
         step(recipe, state, *rest)
-        if state.images == 24 and rank == 1:
+        if state.images_seen == 24 and rank == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     loop.train_step = stopping_step

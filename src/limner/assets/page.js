@@ -56,16 +56,16 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const GROUPS = new Map([
   ["loss", ["Loss", "What each network tries to make small. Two opponents: neither has to fall, but neither should run away."]],
-  ["output", ["Discriminator’s output", "Its mean output on real and on generated pictures. The closer the two, the harder they are to tell apart."]],
-  ["accuracy", ["Discriminator’s accuracy", "Share of real and of generated pictures that it tells rightly. Both at 1 for long: it is winning."]],
+  ["output", ["Discriminator’s output", "Its mean output on real and on generated images. The closer the two, the harder they are to tell apart."]],
+  ["accuracy", ["Discriminator’s accuracy", "Share of real and of generated images that it tells rightly. Both at 1 for long: it is winning."]],
   ["value", ["Value function", "V(D, G), the mean of log D(real) plus that of log(1 − D(generated)): the discriminator raises it, the generator lowers it. At the dashed line, 2 log ½, the discriminator cannot tell them apart."]],
-  ["overlap", ["Overlap", "How often the discriminator takes a generated picture for more real than a real one. 0.5: it cannot tell; 0 for long: it is winning."]],
-  ["diversity", ["Diversity", "How much the generated faces differ from one another, real pictures being 1. A lasting fall means they are growing alike."]],
-  ["nearest_training", ["Nearest training", "Share of the faces that lie closer to a training than to a held-out picture. About 0.5 is right; near 1 they are copies."]],
-  ["contrast", ["Contrast", "How far the pixels of a generated face differ from one another, real pictures being 1. Near 0 a face is one flat colour."]],
-  ["roughness", ["Roughness", "How much less neighbouring pixels have in common than in real pictures. 0: as much; 1: nothing, which is noise."]],
+  ["overlap", ["Overlap", "How often the discriminator takes a generated image for more real than a real one. 0.5: it cannot tell; 0 for long: it is winning."]],
+  ["diversity", ["Diversity", "How much the generated faces differ from one another, real images being 1. A lasting fall means they are growing alike."]],
+  ["nearest_training", ["Nearest training", "Share of the faces that lie closer to a training than to a held-out image. About 0.5 is right; near 1 they are copies."]],
+  ["contrast", ["Contrast", "How far the pixels of a generated face differ from one another, real images being 1. Near 0 a face is one flat colour."]],
+  ["roughness", ["Roughness", "How much less neighbouring pixels have in common than in real images. 0: as much; 1: nothing, which is noise."]],
   ["gradient", ["Gradient norm", "Spikes announce trouble; near zero, that network has stopped learning."]],
-  ["rate", ["Learning rate", ""]],
+  ["lr", ["Learning rate", ""]],
   ["images_per_second", ["Images per second", ""]],
 ]);
 const ORDER = [...GROUPS.keys()];
@@ -73,11 +73,11 @@ const REFERENCES = new Map([["value", 2 * Math.log(0.5)]]);
 const WITHIN_ONE = new Set(["output", "accuracy", "nearest_training"]);
 const SIDES = new Map([["discriminator", 0], ["critic", 0], ["real", 0], ["generator", 1], ["fake", 1]]);
 const COLOURS = 6;
-const state = {axis: "images", smoothing: 0, cursor: null};
+const state = {axis: "images_seen", smoothing: 0, cursor: null};
 const plots = [];
 
 const extents = {};
-for (const axis of ["images", "seconds"]) {
+for (const axis of ["images_seen", "seconds"]) {
   const ends = [data[axis] ?? 0, 1e-9];
   for (const chart of data.charts) for (const x of chart[axis]) if (isNumber(x)) ends.push(x);
   for (const stretch of data.verdicts) ends.push(stretch[axis][1]);
@@ -94,10 +94,10 @@ const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 720
 
 function xTicks(width) {
   const end = extents[state.axis], count = Math.max(2, Math.floor(width / 85));
-  const step = state.axis === "images" ? Math.max(1, niceStep(end, count)) : TIME_STEPS.find((s) => end / s <= count) ?? 100 * DAY;
+  const step = state.axis === "images_seen" ? Math.max(1, niceStep(end, count)) : TIME_STEPS.find((s) => end / s <= count) ?? 100 * DAY;
   const [size, unit] = step >= DAY ? [DAY, "d"] : step >= 3600 ? [3600, "h"] : step >= 60 ? [60, "min"] : [1, "s"];
   const ticks = [];
-  for (let i = 0; i * step <= end * 1.0001; i++) ticks.push({at: i * step, text: state.axis === "images" ? compact(i * step) : i ? `${(i * step) / size} ${unit}` : "0"});
+  for (let i = 0; i * step <= end * 1.0001; i++) ticks.push({at: i * step, text: state.axis === "images_seen" ? compact(i * step) : i ? `${(i * step) / size} ${unit}` : "0"});
   return ticks;
 }
 
@@ -162,7 +162,7 @@ function marks(x, top, bottom, labelled) {
   return svg("g", {class: "mark"}, ...known.map((event, i) => {
     const {d, words} = MARKS[event.event], from = places[i], width = words(event).length * 6 + 12;
     const rightwards = from + width < x(extents[state.axis]), begin = rightwards ? from : from - width;
-    const drawn = svg("g", {}, svg("title", {}, `${words(event)} at ${moment(event.images, event.seconds)}`),
+    const drawn = svg("g", {}, svg("title", {}, `${words(event)} at ${moment(event.images_seen, event.seconds)}`),
       svg("line", {x1: from, x2: from, y1: top, y2: bottom}), svg("path", {d, transform: `translate(${from} ${top})`}));
     // A label that would run into another mark or label is left to the tooltip and the table.
     if (labelled && begin >= taken && !places.some((place, j) => j !== i && place > begin - 5 && place < begin + width)) {
@@ -208,14 +208,14 @@ function chartOf(chart) {
   const finite = series.flatMap((s) => s.values.filter(isNumber)), reference = REFERENCES.get(chart.group);
   if (reference !== undefined && finite.length) finite.push(reference);
   const low = finite.reduce((a, b) => Math.min(a, b), Infinity), high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
-  let logarithmic = chart.group === "gradient" && low > 0 && high > 50 * low, row = chart.images.length - 1;
+  let logarithmic = chart.group === "gradient" && low > 0 && high > 50 * low, row = chart.images_seen.length - 1;
   let geometry = {left: 0, right: 1, x: () => 0, y: () => 0};
 
   const values = series.map(() => html("b"));
   const at = html("li", {class: "at"});
   const readout = html("ul", {class: "readout"}, ...series.map((s, i) =>
     html("li", {}, svg("svg", {class: "key", "aria-hidden": "true", viewBox: "0 0 20 10"}, svg("path", {class: `line ${s.class}`, d: "M1 5H19"})), `${s.name.replaceAll("_", " ")} `, values[i])), at);
-  const plot = svg("svg", {class: "plot", role: "slider", tabindex: "0", "aria-label": `${title}: values along the run`, "aria-valuemin": 0, "aria-valuemax": chart.images.length - 1});
+  const plot = svg("svg", {class: "plot", role: "slider", tabindex: "0", "aria-label": `${title}: values along the run`, "aria-valuemin": 0, "aria-valuemax": chart.images_seen.length - 1});
   const head = html("div", {class: "chart-head"}, html("h3", {}, title));
   if (low > 0 && high > 4 * low && !WITHIN_ONE.has(chart.group)) {
     const toggle = html("button", {type: "button", "aria-pressed": logarithmic, "aria-label": `Logarithmic scale for ${title}`}, "log");
@@ -249,7 +249,7 @@ function chartOf(chart) {
   }
 
   function nearest(x) {
-    let best = chart.images.length - 1;
+    let best = chart.images_seen.length - 1;
     chart[state.axis].forEach((value, i) => { if (isNumber(value) && !(Math.abs(value - x) > Math.abs(chart[state.axis][best] - x))) best = i; });
     return best;
   }
@@ -261,11 +261,11 @@ function chartOf(chart) {
   }
 
   function point(cursor) {
-    row = cursor === null ? chart.images.length - 1 : cursor.chart === chart ? cursor.row : nearest(cursor.x);
+    row = cursor === null ? chart.images_seen.length - 1 : cursor.chart === chart ? cursor.row : nearest(cursor.x);
     const here = chart[state.axis][row];
     cursorLine.setAttribute("visibility", cursor === null || !isNumber(here) ? "hidden" : "visible");
     if (isNumber(here)) for (const end of ["x1", "x2"]) cursorLine.setAttribute(end, geometry.x(here));
-    at.textContent = cursor === null ? "latest" : state.axis === "images" ? moment(chart.images[row], null) : moment(null, chart.seconds[row]);
+    at.textContent = cursor === null ? "latest" : state.axis === "images_seen" ? moment(chart.images_seen[row], null) : moment(null, chart.seconds[row]);
     series.forEach((s, i) => {
       const position = cursor === null ? s.at.length - 1 : s.position.get(row) ?? (chart.apart ? beside(s) : undefined), value = s.values[position];
       values[i].textContent = position === undefined ? "–" : precise(value);
@@ -274,12 +274,12 @@ function chartOf(chart) {
       if (shown) { dots[i].setAttribute("cx", geometry.x(chart[state.axis][s.at[position]])); dots[i].setAttribute("cy", geometry.y(value)); }
     });
     plot.setAttribute("aria-valuenow", row);
-    plot.setAttribute("aria-valuetext", `${moment(chart.images[row], chart.seconds[row])}: ${series.map((s, i) => `${s.name} ${values[i].textContent}`).join(", ")}`);
+    plot.setAttribute("aria-valuetext", `${moment(chart.images_seen[row], chart.seconds[row])}: ${series.map((s, i) => `${s.name} ${values[i].textContent}`).join(", ")}`);
   }
 
   follow(plot, () => geometry);
   plot.addEventListener("keydown", (event) => {
-    const last = chart.images.length - 1, page = Math.max(1, Math.round(last / 10));
+    const last = chart.images_seen.length - 1, page = Math.max(1, Math.round(last / 10));
     const to = {ArrowLeft: row - 1, ArrowDown: row - 1, ArrowRight: row + 1, ArrowUp: row + 1, PageDown: row - page, PageUp: row + page, Home: 0, End: last}[event.key];
     if (event.key === "Escape") setCursor(null);
     if (to === undefined) return;
@@ -298,7 +298,7 @@ function showCharts(charts) {
   for (const radio of document.getElementsByName("axis")) {
     if (radio.value === "seconds") radio.disabled = !charts.some((chart) => chart.seconds.some(isNumber));
     radio.addEventListener("change", () => { state.axis = radio.value; state.cursor = null; drawAll(); });
-    if (radio.value === "images") radio.checked = true;
+    if (radio.value === "images_seen") radio.checked = true;
   }
   const slider = byId("smoothing");
   const setSmoothing = () => {
@@ -316,7 +316,7 @@ function showCharts(charts) {
 
 /* ---- results ---- */
 
-// One row a metric, one column a model (`names`), and what real pictures score in their place.
+// One row a metric, one column a model (`names`), and what real images score in their place.
 function resultsTable(names, rows) {
   const floored = rows.some((row) => row.floor !== null);
   const column = (text) => html("th", {class: "number", scope: "col"}, text);
@@ -326,7 +326,7 @@ function resultsTable(names, rows) {
     return made;
   };
   const floor = (value, label) => html("td", {class: value ? "number soft" : "number soft none", "data-label": label}, value ?? "–");
-  const training = "Training pictures";
+  const training = "Training images";
   return html("div", {class: "wide", tabindex: "0", role: "region", "aria-label": "Results"}, html("table", {class: "results"},
     html("thead", {}, html("tr", {}, html("th", {scope: "col"}, "Metric"), ...names.map(column), ...(floored ? [column(training)] : []))),
     html("tbody", {}, ...rows.map((row) => html("tr", {},

@@ -13,13 +13,13 @@ from limner.bench.measure import (
     SEED,
     WARM_UP,
     compare_losses,
-    drawing_speeds,
     fresh_state,
     interleave,
     load_average,
     loss_differences,
     peak_memory,
     profile,
+    sampling_speeds,
     training_works,
 )
 from limner.bench.plain_loop import check_reference_fits, steps_per_round
@@ -40,7 +40,7 @@ from limner.recipes.schema import Recipe
 
 @checked
 def bench(recipe: str = "dcgan", steps: int = 8, out: Path | None = None, overrides: Sequence[str] = ()) -> Bench:
-    """Measure training and drawing of `recipe` and print tables; `steps` samples of each loop, taken in turn.
+    """Measure training and sampling of `recipe` and print tables; `steps` samples of each loop, taken in turn.
 
     `overrides` change the recipe, `key=value` each. With `out`, every sample is also written there as JSON. Raises
     UserError for a recipe that is none or that the reference cannot follow, for `steps` below 1, and where `out` cannot
@@ -92,7 +92,7 @@ def _measure(
     works.clear()  # and with them the DataLoader's workers
 
     state = fresh_state(recipe, engine.device)
-    drawing = drawing_speeds(recipe, engine, state.mean_generator, steps, advance)
+    sampling = sampling_speeds(recipe, engine, state.ema_generator, steps, advance)
 
     return Bench(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -115,8 +115,8 @@ def _measure(
         profile=profiles,
         losses=losses,
         loss_differences=loss_differences(losses["reference"], losses["ours"]),
-        drawing=drawing,
-        drawing_ratio={
-            name: Ratio.of(drawing["reference"], speed) for name, speed in drawing.items() if name != "reference"
+        sampling=sampling,
+        sampling_ratio={
+            name: Ratio.of(sampling["reference"], speed) for name, speed in sampling.items() if name != "reference"
         },
     )

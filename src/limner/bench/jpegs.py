@@ -1,6 +1,6 @@
-"""The JPEGs that the plain loop reads, and Limner prepares: drawn faces in the form of CelebA's aligned pictures.
+"""The JPEGs that the plain loop reads, and Limner prepares: drawn faces in the form of CelebA's aligned images.
 
-Shapes: C channels, H and W the picture's sides, A attributes, N files.
+Shapes: C channels, H and W the image's height and width, A attributes, N files.
 """
 
 import csv
@@ -21,13 +21,13 @@ from limner.recipes.schema import DataView
 DRAWN_FACES = 64
 # Each drawn face is cut out at several places: files that differ, without the time to draw as many.
 CUTS = (0, 13, 27, 40)
-JPEG_QUALITY = 85  # gives files as large as CelebA's aligned pictures, about 7 kB
+JPEG_QUALITY = 85  # gives files as large as CelebA's aligned images, about 7 kB
 LABELS = "labels.csv"
-CELEBA_PICTURES = 202_599
+CELEBA_IMAGES = 202_599
 
 
 def write_jpegs(folder: Path, seed: int) -> None:
-    """Fill `folder` with drawn faces in the size and shape of CelebA's aligned pictures, and a table of attributes."""
+    """Fill `folder` with drawn faces in the size and shape of CelebA's aligned images, and a table of attributes."""
     folder.mkdir()
     width, height = ALIGNED_SIZE
     with (folder / LABELS).open("w", encoding="utf-8", newline="") as out:
@@ -37,8 +37,8 @@ def write_jpegs(folder: Path, seed: int) -> None:
             face_HWC, labels_A = draw_face(seed, index, height)
             for cut, left in enumerate(CUTS):
                 file = f"{index:06d}-{cut}.jpg"
-                picture = Image.fromarray(np.ascontiguousarray(face_HWC[:, left : left + width]))
-                picture.save(folder / file, quality=JPEG_QUALITY)
+                image = Image.fromarray(np.ascontiguousarray(face_HWC[:, left : left + width]))
+                image.save(folder / file, quality=JPEG_QUALITY)
                 table.writerow([file, *labels_A.tolist()])
 
 
@@ -59,14 +59,14 @@ class Jpegs(Dataset[tuple[Tensor, Tensor]]):
         """By all processes together."""
 
     def __len__(self) -> int:
-        return CELEBA_PICTURES
+        return CELEBA_IMAGES
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """3 x H x W in the recipe's range, and A attributes, 0 or 1."""
         index %= len(self.files)
         size = self.view.size
-        with Image.open(self.files[index]) as picture:
-            small = picture.convert("RGB").crop(self.box).resize((size, size), Image.Resampling.BILINEAR)
+        with Image.open(self.files[index]) as image:
+            small = image.convert("RGB").crop(self.box).resize((size, size), Image.Resampling.BILINEAR)
         x_CHW = torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous().float()
         if self.view.range != "byte":
             x_CHW = x_CHW.div(255)

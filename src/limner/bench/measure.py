@@ -1,9 +1,9 @@
 """The speed, memory, losses and operators of the plain loop and of ours.
 
-Both train the same networks from the same weights on the same pictures, in turn, so that whatever else the machine does
-falls on both. Ours is `limner.training.loop.train_step` on prepared pictures.
+Both train the same networks from the same weights on the same images, in turn, so that whatever else the machine does
+falls on both. Ours is `limner.training.loop.train_step` on prepared images.
 
-Shapes: N pictures, B batch, C channels, H and W the picture's sides, Z latent, A attributes.
+Shapes: N images, B batch, C channels, H and W the image's height and width, Z latent, A attributes.
 """
 
 import math
@@ -33,6 +33,7 @@ from limner.data.packed import PackedFaces
 from limner.latent.latents import training_latents
 from limner.model.model import Model, ModelConfig
 from limner.recipes.schema import Recipe
+from limner.training.graphs import Graphs
 from limner.training.loop import train_step
 from limner.training.state import State
 
@@ -43,7 +44,7 @@ WARM_UP = 2
 MEMORY_STEPS = 3
 PROFILED_STEPS = 2
 CHECKED_STEPS = 3
-FACES = 512  # drawn at a time
+FACES = 512  # sampled at a time
 BATCHES = (64, 128, 256)
 
 Work = Callable[[int], None]
@@ -57,7 +58,7 @@ PRODUCTS = frozenset(
     }
 )
 CASTS = frozenset({"aten::to", "aten::_to_copy"})
-CAST_LABEL = "casts between number formats"
+CAST_LABEL = "casts between precisions"
 
 
 # The loops ----------------------------------------------------------------------------------------------------------
@@ -75,19 +76,20 @@ def reference_loop(recipe: Recipe, device: torch.device) -> ReferenceLoop:
 
 
 def our_training(recipe: Recipe, engine: Engine, faces: PackedFaces) -> Work:
-    """Rounds of Limner's loop on prepared pictures."""
+    """Rounds of Limner's loop on prepared images."""
     state, batches = fresh_state(recipe, engine.device), _batches(recipe, engine.device, faces)
+    graphs = Graphs() if engine.graphs else None
 
     def run(times: int) -> None:
         for _ in range(times * steps_per_round(recipe)):
-            train_step(recipe, state, batches, engine, SEED)
+            train_step(recipe, state, batches, engine, SEED, graphs)
         _synchronise(engine.device)
 
     return run
 
 
 def training_works(recipe: Recipe, engine: Engine, jpegs: Path, faces: PackedFaces) -> dict[str, Work]:
-    """Both loops, each on its own kind of the same pictures; the reference's workers live as long as the result."""
+    """Both loops, each on its own kind of the same images; the reference's workers live as long as the result."""
     return {
         "reference": reference_training(
             reference_loop(recipe, engine.device), Jpegs(jpegs, recipe.data), engine.device
@@ -109,7 +111,7 @@ def load_average() -> tuple[float, float, float]:
 
 
 def interleave(works: Mapping[str, Work], images: int, rounds: int, advance: Callable[[int], None]) -> dict[str, Speed]:
-    """The speed of several works on `images` pictures a time, measured in turn `rounds` times after a warm-up."""
+    """The speed of several works on `images` images a time, measured in turn `rounds` times after a warm-up."""
     repetitions: dict[str, int] = {}
     for name, work in works.items():
         work(WARM_UP)  # the first time allocates, chooses kernels and fills caches
@@ -135,7 +137,7 @@ def _synchronise(device: torch.device) -> None:
 
 
 def compare_losses(recipe: Recipe, device: torch.device, faces: PackedFaces) -> dict[str, list[dict[str, float]]]:
-    """Every loss of both loops' first steps in fp32, on the same pictures and latents: they are one algorithm.
+    """Every loss of both loops' first steps in fp32, on the same images and latents: they are one algorithm.
 
     The generator learns at least once before the last of these steps.
     """
@@ -143,10 +145,10 @@ def compare_losses(recipe: Recipe, device: torch.device, faces: PackedFaces) -> 
     state, loop, batches = fresh_state(recipe, device), reference_loop(recipe, device), _batches(recipe, device, faces)
     losses: dict[str, list[dict[str, float]]] = {name: [] for name in LOOPS}
     for _ in range(max(CHECKED_STEPS, steps_per_round(recipe) + 1)):
-        x_BCHW, y_BA = batches.at(state.images, batch)
-        source = torch.Generator(device).manual_seed(torch_seed(SEED, "latents", state.images))
+        x_BCHW, y_BA = batches.at(state.images_seen, batch)
+        source = torch.Generator(device).manual_seed(torch_seed(SEED, "latents", state.images_seen))
         z_BZ = training_latents(batch, recipe.latent.size, recipe.latent.distribution, source)
-        torch.manual_seed(torch_seed(SEED, "step", state.images, engine.rank))  # as train_step does: for the penalty
+        torch.manual_seed(torch_seed(SEED, "step", state.images_seen, engine.rank))  # for the penalty, as train_step
         reference = loop.step(x_BCHW.contiguous(), y_BA, z_BZ)
         state.sums.clear()
         train_step(recipe, state, batches, engine, SEED)
@@ -163,10 +165,10 @@ def loss_differences(reference: Sequence[Mapping[str, float]], ours: Sequence[Ma
     ]
 
 
-def drawing_speeds(
+def sampling_speeds(
     recipe: Recipe, engine: Engine, generator: nn.Module, rounds: int, advance: Callable[[int], None]
 ) -> dict[str, Speed]:
-    """How fast `FACES` faces are drawn: plain generator, the Model from seed to pixels, our generator by batch size."""
+    """How fast `FACES` faces are sampled: plain generator, Model from seed to pixels, our generator by batch size."""
     device, latent = engine.device, recipe.latent
     config = ModelConfig(
         recipe=recipe.name,
@@ -176,7 +178,7 @@ def drawing_speeds(
         pixel_range=recipe.data.range,
         generator=recipe.generator,
         attribute_names=CELEBA_ATTRIBUTES if recipe.conditioning else (),
-        images=0,
+        images_seen=0,
         ema_halflife_images=0,
         data={},
         licence="none",

@@ -1,11 +1,11 @@
-"""The plain PyTorch loop, for each recipe of pictures: what `limner bench` measures ours against.
+"""The plain PyTorch loop, for each recipe of images: what `limner bench` measures ours against.
 
 It is the algorithm of PyTorch's own DCGAN example, with what the other recipes' papers add to it: fp32, NCHW, layers of
 `torch.nn`, losses of `torch.nn.functional`, Adam as `torch.optim` gives it, a DataLoader with two workers that decodes,
 crops and resizes JPEGs anew in every epoch, the generator's gradient also computed for the discriminator's weights. It
 shares nothing with `limner.training` and `limner.objectives`, so that equal losses say something of both.
 
-Shapes: B batch, C channels, H and W the picture's sides, Z latent, A attributes.
+Shapes: B batch, C channels, H and W the image's height and width, Z latent, A attributes.
 """
 
 import time
@@ -32,7 +32,7 @@ def check_reference_fits(recipe: Recipe) -> None:
     """Raise UserError where `recipe` asks for something that the plain loop does not know."""
     objective = recipe.objective
     known: list[tuple[str, Any, list[Any]]] = [
-        ("data.kind", recipe.data.kind, ["pictures"]),
+        ("data.kind", recipe.data.kind, ["images"]),
         ("objective.name", objective.name, ["non-saturating", "wasserstein", "elbo"]),
         ("objective.r2", getattr(objective, "r2", 0), [0]),
         ("objective.penalty_every", getattr(objective, "penalty_every", 1), [1]),
@@ -107,7 +107,7 @@ class ReferenceLoop:
         self.steps = 0
 
     def step(self, x_BCHW: Tensor, y_BA: Tensor, z_BZ: Tensor) -> dict[str, float]:
-        """One step on a batch of pictures; the losses, by the names that Limner's own loop gives them."""
+        """One step on a batch of images; the losses, by the names that Limner's own loop gives them."""
         self.steps += 1
         if isinstance(self.recipe.objective, Elbo):
             losses = self._autoencode(self.recipe.objective, x_BCHW, z_BZ)
@@ -165,7 +165,7 @@ class ReferenceLoop:
         return outputs_BO[:, 0], outputs_BO.new_zeros(())
 
     def _loss(self, logits_B: Tensor, real: bool) -> Tensor:
-        """Of logits that shall be those of real, or of generated pictures."""
+        """Of logits that shall be those of real, or of generated images."""
         if isinstance(self.recipe.objective, Wasserstein):
             return -logits_B.mean() if real else logits_B.mean()
         return F.binary_cross_entropy_with_logits(logits_B, torch.full_like(logits_B, float(real)))
@@ -191,7 +191,7 @@ def _plain_adam(recipe: Recipe, name: str, network: nn.Module) -> torch.optim.Ad
 
 
 def _slopes(outputs_B: Tensor, x_BCHW: Tensor) -> Tensor:
-    """The gradient of every output by its own picture, B x (C * H * W), to be differentiated once more."""
+    """The gradient of every output by its own image, B x (C * H * W), to be differentiated once more."""
     (slope_BCHW,) = torch.autograd.grad(outputs_B.sum(), x_BCHW, create_graph=True)
     return slope_BCHW.flatten(1)
 
@@ -205,7 +205,7 @@ def reference_training(loop: ReferenceLoop, jpegs: Jpegs, device: torch.device) 
 
     A round is one step of the generator with the discriminator's that belong to it. The loader's workers read ahead.
     Left alone they would do so while the other loop is measured, so every block ends, as it began, with all that they
-    may read ahead: it pays for exactly as many pictures as it uses.
+    may read ahead: it pays for exactly as many images as it uses.
     """
     recipe = loop.recipe
     batch = recipe.schedule.batch

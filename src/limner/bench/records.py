@@ -16,7 +16,7 @@ class Speed(_Record):
     """Samples of one thing's speed: seconds of one time doing it, each the mean over a block of `repetitions`."""
 
     images: int
-    """Pictures per time."""
+    """Images per time."""
     repetitions: int
     seconds: list[float]
 
@@ -37,7 +37,7 @@ class Speed(_Record):
 
 
 class Ratio(_Record):
-    """How many times faster ours is than the reference, per picture."""
+    """How many times faster ours is than the reference, per image."""
 
     of_medians: float
     median_of_pairs: float
@@ -92,14 +92,14 @@ class Bench(_Record):
     """Of our loop; the reference's is fp32."""
     parameters: dict[str, int]
     jpeg_bytes: int
-    """Mean size of the reference's picture files."""
+    """Mean size of the reference's image files."""
     training: dict[str, Speed]
     training_ratio: Ratio
     memory: dict[str, Memory]
     profile: dict[str, Profile]
     losses: dict[str, list[dict[str, float]]]
-    """Of each loop's first steps in fp32, on the same pictures and latents."""
+    """Of each loop's first steps in fp32, on the same images and latents."""
     loss_differences: list[float]
     """The largest difference of any loss, by step; relative where the loss is above 1."""
-    drawing: dict[str, Speed]
-    drawing_ratio: dict[str, Ratio]
+    sampling: dict[str, Speed]
+    sampling_ratio: dict[str, Ratio]

@@ -19,14 +19,14 @@ def tables(result: Bench) -> list[tuple[str, list[str], list[list[str]]]]:
         ]
         for loop in LOOPS
     ]
-    drawing = [
+    sampling = [
         [
             "plain generator, fp32, batch 64" if name == "reference" else f"{name}, {result.precision}",
             f"{speed.images_per_second:,.0f}",
-            "" if name == "reference" else f"{result.drawing_ratio[name].of_medians:.2f}",
-            "" if name == "reference" else f"{result.drawing_ratio[name].median_of_pairs:.2f}",
+            "" if name == "reference" else f"{result.sampling_ratio[name].of_medians:.2f}",
+            "" if name == "reference" else f"{result.sampling_ratio[name].median_of_pairs:.2f}",
         ]
-        for name, speed in result.drawing.items()
+        for name, speed in result.sampling.items()
     ]
     headings = ["loop", "step, median", "step, least", "images/s", "peak memory", "outside products"]
     words = [result.recipe, *result.settings, f"batch {result.batch}"]
@@ -34,7 +34,7 @@ def tables(result: Bench) -> list[tuple[str, list[str], list[list[str]]]]:
         words.append(f"a step: {result.steps_per_round} of the discriminator and one of the generator")
     return [
         (f"Training {', '.join(words)}", headings, training),
-        ("Drawing", ["way", "faces/s", "ratio of medians", "median of ratios"], drawing),
+        ("Sampling", ["way", "faces/s", "ratio of medians", "median of ratios"], sampling),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Progress bars for everything that takes more than a moment: rate, share done and time left, on stderr."""
+"""Progress bars for everything that takes more than a moment: speed, part done and time left, on stderr."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ console = Console(stderr=True)
 
 
 class RateColumn(ProgressColumn):
-    """Things done per second, with their name: `2,431 pictures/s`."""
+    """Things done per second, with their name: `2,431 images/s`."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()

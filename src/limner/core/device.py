@@ -25,12 +25,16 @@ def find_device(name: str) -> torch.device:
 
     Raises UserError where the machine has no such device.
     """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if name.partition(":")[0] not in available:
+        raise UserError(f"device is {name}; choose from auto, {', '.join(available)}.")
     try:
         torch.empty(0, device=name)
     except (AssertionError, RuntimeError):
-        raise UserError(f"device is {name}, which torch cannot use here; choose from auto, cpu, cuda, mps.") from None
+        there = ", ".join(kind for kind, here in available.items() if here)
+        raise UserError(f"This machine has no {name} device that torch can use; there is {there}.") from None
     return torch.device(name)
 
 

@@ -1,7 +1,7 @@
 """Where a training computes: device, precision and processes.
 
-One process or many (`torchrun`, `accelerate launch`): gradients are averaged over them, and what chance decides is
-drawn for the whole batch in every process, of which each takes its share.
+One process or many (`torchrun`, `accelerate launch`): gradients are averaged over them, and random numbers
+are generated for the whole batch in every process, and each takes its part.
 """
 
 import atexit
@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from limner.core.device import gains_by_bf16
+from limner.core.device import find_device, gains_by_bf16
 from limner.core.errors import UserError
 
 
@@ -86,12 +86,7 @@ def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
     `graphs`: whether one process on a GPU may capture its steps. Raises UserError where the machine has no such device,
     or the environment names other processes that cannot be joined.
     """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device not in ("auto", *available):
-        raise UserError(f"--device {device} is not known; choose from auto, {', '.join(available)}.")
-    if device != "auto" and not available[device]:
-        there = ", ".join(name for name, here in available.items() if here)
-        raise UserError(f"This machine has no {device} device that torch can use; there is {there}.")
+    find_device(device)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS does not repeat its sums exactly
     torch.backends.cudnn.deterministic = True
     expected = int(os.environ.get("WORLD_SIZE", "1"))
@@ -99,7 +94,7 @@ def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
         raise UserError(
             f"WORLD_SIZE is {expected} in the environment and RANK is missing: start with torchrun, or unset it."
         )
-    on_cpu = device == "cpu" or (device == "auto" and expected > 1 and not available["cuda"])
+    on_cpu = device == "cpu" or (device == "auto" and expected > 1 and not torch.cuda.is_available())
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if not on_cpu and 1 < beside > torch.cuda.device_count():
         raise UserError(

@@ -1,7 +1,7 @@
 """Between stored pixels (uint8, 0 to 255) and what networks compute with, at a fixed range, whatever is in the batch.
 
 Ranges: `signed` [-1, 1], `unit` [0, 1] (report 003 divides by 255), `byte` [0, 255] (report 000 scales nothing).
-Shapes: B batch, C channels, H and W the picture's sides.
+Shapes: B batch, C channels, H and W the image's height and width.
 """
 
 import numpy as np

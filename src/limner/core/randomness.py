@@ -1,7 +1,7 @@
 """Randomness as a function of (seed, purpose, position), so that nothing has to be remembered between two draws.
 
-Whatever chance decides in Limner is drawn from a stream of its own: a resumed run draws what an uninterrupted one would
-have drawn, one process what eight would have drawn together, and face k of a seed does not depend on face k - 1.
+Everything random in Limner has a stream of its own: a resumed run gets the numbers that an uninterrupted one would have
+got, one process gets what eight would have got together, and face k of a seed does not depend on face k - 1.
 """
 
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""Pictures in, PackedFaces out: sources, crops, preparation and the batches that training reads."""
+"""Images in, PackedFaces out: sources, crops, preparation and the batches that training reads."""

@@ -1,6 +1,6 @@
-"""Batches of training pictures as a pure function of how many images the run has shown.
+"""Batches of training images as a pure function of how many images the run has shown.
 
-Nothing is remembered between batches: the place in the stream is the number of images shown, so a resumed run reads
+Nothing is remembered between batches: the place in the stream is the number of images seen, so a resumed run reads
 exactly what an uninterrupted one would have read, on any number of processes. Shapes: B batch, H, W sides, A
 attributes.
 """
@@ -18,14 +18,14 @@ from limner.data.packed import PackedFaces
 
 
 class Batch(NamedTuple):
-    """Pictures in the recipe's pixel range (B x 3 x H x W, channels last), their attributes (B x A, 0 or 1)."""
+    """Images in the recipe's pixel range (B x 3 x H x W, channels last), their attributes (B x A, 0 or 1)."""
 
     x_BCHW: Tensor
     y_BA: Tensor
 
 
 class Batches:
-    """The training pictures, shuffled anew in every epoch by `seed`; each mirrored or not by chance where `flip`."""
+    """The training images, shuffled anew in every epoch by `seed`; each mirrored or not by chance where `flip`."""
 
     def __init__(
         self, faces: PackedFaces, seed: int, flip: bool, device: torch.device, pixel_range: str = "signed"
@@ -35,7 +35,7 @@ class Batches:
         self._order = (-1, self.rows)
 
     def at(self, images: int, count: int, rank: int = 0, world: int = 1) -> Batch:
-        """The `count` pictures that follow after `images` shown; of those, every `world`-th from `rank` on."""
+        """The `count` images that follow after `images` shown; of those, every `world`-th from `rank` on."""
         epochs, places = np.divmod(np.arange(images, images + count), len(self.rows))
         rows = np.concatenate([self._epoch(epoch)[places[epochs == epoch]] for epoch in np.unique(epochs).tolist()])
         mirrored = (stream(self.seed, "flip", images).random(count) < 0.5 * self.flip)[rank::world]

@@ -35,7 +35,7 @@ class SourceInfo(_Record):
 class CropInfo(_Record):
     preset: str
     box: tuple[int, int, int, int] | None
-    """Left, top, right, bottom; `None` where it depends on the picture."""
+    """Left, top, right, bottom; `None` where it depends on the image."""
 
 
 class Counts(_Record):
@@ -43,7 +43,7 @@ class Counts(_Record):
     left_out: int
     """By `keep`."""
     rejected: int
-    pictures: int
+    images: int
     splits: dict[str, int]
 
 
@@ -57,7 +57,7 @@ class _AnyVersion(BaseModel):
 
 
 class DatasetInfo(_Record):
-    """dataset.json: where the pictures come from, what was done to them, and the hash of what came out."""
+    """dataset.json: where the images come from, what was done to them, and the hash of what came out."""
 
     format: Literal["limner packed faces"] = "limner packed faces"
     format_version: Literal[2] = 2
@@ -84,7 +84,7 @@ class ContentHash:
         self._hash = hashlib.sha256(f"limner packed faces 1, {size} x {size} x 3\n".encode())
 
     def add_images(self, pixels: bytes) -> None:
-        """The next pictures, in the order of the rows."""
+        """The next images, in the order of the rows."""
         self._hash.update(pixels)
 
     def finish(self, attributes_NA: NDArray[np.uint8], names: Iterable[str], splits: Iterable[str]) -> str:
@@ -96,7 +96,7 @@ class ContentHash:
 
 @dataclass(frozen=True)
 class PackedFaces:
-    """A prepared data set; N pictures of `size` x `size`, A attributes each."""
+    """A prepared data set; N images of `size` x `size`, A attributes each."""
 
     path: Path
     info: DatasetInfo
@@ -107,7 +107,7 @@ class PackedFaces:
     splits: NDArray[np.str_]
     """Of each image: `train`, `val` (chooses) or `test` (reports); see `limner.data.splits`."""
     files: list[str]
-    """Name of each picture's file in the source."""
+    """Name of each image's file in the source."""
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = False) -> Self:
@@ -122,7 +122,7 @@ class PackedFaces:
         attributes_NA = _load_array(path / ATTRIBUTES, mmap=False)
         files, splits = _read_index(path / INDEX)
 
-        count = info.counts.pictures
+        count = info.counts.images
         expected = {
             IMAGES: (images_NHWC.shape, (count, info.size, info.size, 3)),
             ATTRIBUTES: (attributes_NA.shape, (count, len(info.attribute_names))),
@@ -159,7 +159,7 @@ class PackedFaces:
         chosen = self.splits != "train" if split == "heldout" else self.splits == split
         if not chosen.any():
             there = ", ".join(self.info.counts.splits)
-            raise UserError(f"{self.path} has no pictures in the split {split!r}: its splits are {there}")
+            raise UserError(f"{self.path} has no images in the split {split!r}: its splits are {there}")
         return np.flatnonzero(chosen)
 
     def _content_hash(self) -> str:

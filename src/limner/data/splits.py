@@ -26,7 +26,7 @@ def official_splits(official: Sequence[str], persons: Sequence[str], seed: int) 
     Raises UserError where nothing is in `train`.
     """
     if "train" not in official:
-        raise UserError("no picture is in the source's split 'train': use --heldout N to choose at random")
+        raise UserError("no image is in the source's split 'train': use --heldout N to choose at random")
     if set(official) == {"train"}:
         return None
     splits = list(official)
@@ -54,9 +54,7 @@ def random_splits(persons: Sequence[str], heldout: int | None, test: int | None,
     random = np.random.default_rng([seed, 1])
     rows = choose_rows(_by_person(range(len(persons)), persons), count, random)
     if heldout and not rows:
-        raise UserError(
-            f"heldout {heldout:,} is too few: whole persons are held out, and every person has more pictures"
-        )
+        raise UserError(f"heldout {heldout:,} is too few: whole persons are held out, and every person has more images")
     splits = ["train"] * len(persons)
     for row in rows:
         splits[row] = "test"

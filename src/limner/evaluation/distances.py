@@ -1,9 +1,9 @@
 """How far apart two sets of features are: Fréchet and kernel distance; precision, recall, density and coverage.
 
-Everything is computed in float64, for each of these numbers is a small difference of large ones, and in portions, so
+Everything is computed in float64, for each of these numbers is a small difference of large ones, and in batches, so
 that memory grows neither with N x N nor, for the Fréchet distance, with N.
 
-Shapes: N real and M generated pictures, D features, B and C pictures of a portion.
+Shapes: N real and M generated images, D features, B and C images of a batch.
 """
 
 from collections.abc import Iterator
@@ -14,17 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from limner.core.batching import batches_of
 from limner.core.errors import UserError
 from limner.core.randomness import stream
 
-PORTION = 1024  # a square of distances then takes 8 MiB
+BATCH = 1024  # a square of distances then takes 8 MiB
 
 Features = NDArray[np.float32] | NDArray[np.float64]
 Array = NDArray[np.float64]
 
 
 class Moments:
-    """Number, mean and covariance of features that come in portions; memory is D x D whatever their number.
+    """Number, mean and covariance of features that come in batches; memory is D x D whatever their number.
 
     The update is that of Chan, Golub and LeVeque ("Updating formulae and a pairwise algorithm for computing sample
     variances", 1979): squares are summed about the mean so far, so a large common offset costs no digits.
@@ -32,13 +33,13 @@ class Moments:
 
     def __init__(self) -> None:
         self.count = 0
-        """Pictures so far. With D or fewer, the covariance is singular and the Fréchet distance far too large."""
+        """Images so far. With D or fewer, the covariance is singular and the Fréchet distance far too large."""
         self.mean_D: Array = np.zeros(())
         self._scatter_DD: Array = np.zeros(())
 
     def add(self, features_ND: Features) -> None:
-        """Take in N more pictures' features, any N."""
-        for part in _portions(len(features_ND)):
+        """Take in N more images' features, any N."""
+        for part in batches_of(len(features_ND), BATCH):
             features_BD = features_ND[part].astype(np.float64)
             before, self.count = self.count, self.count + len(features_BD)
             mean_D = features_BD.mean(axis=0)
@@ -51,7 +52,7 @@ class Moments:
 
     @property
     def covariance_DD(self) -> Array:
-        """The unbiased covariance, as numpy.cov. Raises UserError for fewer than two pictures."""
+        """The unbiased covariance, as numpy.cov. Raises UserError for fewer than two images."""
         _require("a covariance", 2, self.count)
         return self._scatter_DD / (self.count - 1)
 
@@ -65,11 +66,11 @@ def frechet_distance(one: Moments, other: Moments) -> float:
     of the square root is the sum of their roots. A' S2 A is symmetric, so they are real, and found far faster than the
     square root of a matrix. Those that rounding leaves just below 0 are clipped.
 
-    Raises UserError where either has fewer than two pictures.
+    Raises UserError where either has fewer than two images.
     """
     few, many = sorted((one, other), key=lambda moments: moments.count)
     few_DD, many_DD = torch.from_numpy(few.covariance_DD), torch.from_numpy(many.covariance_DD)
-    # Where pictures are fewer than features, the factor of the fewer is the narrower one. With it A' S A has full rank;
+    # Where images are fewer than features, the factor of the fewer is the narrower one. With it A' S A has full rank;
     # with the other, zeros come out as rounding noise, of which the roots are large.
     root_DR = _factor(few_DD)
     eigenvalues_R = torch.linalg.eigvalsh(root_DR.T @ many_DD @ root_DR)
@@ -79,24 +80,24 @@ def frechet_distance(one: Moments, other: Moments) -> float:
 
 
 class Kid(NamedTuple):
-    """A kernel distance and how far chance may have moved it."""
+    """A kernel distance and its standard error."""
 
     value: float
     standard_error: float
 
 
 def kernel_distance(real_ND: Features, fake_MD: Features, subset: int = 1000, subsets: int = 100, seed: int = 0) -> Kid:
-    """The mean of `squared_mmd` over random subsets; below 0 by chance alone, where the two sets are alike.
+    """The mean of `squared_mmd` over random subsets; below 0 by randomness alone, where the two sets are alike.
 
     Called KID where the features are Inception's (Binkowski et al., "Demystifying MMD GANs", 2018). Each subset has
-    `subset` pictures of both sets, drawn without replacement; half of the smaller set's where that is less.
+    `subset` images of both sets, sampled without replacement; half of the smaller set's where that is less.
 
-    The standard error is that of the whole measurement on N and M pictures, by the delete-d jackknife (Shao and Wu,
+    The standard error is that of the whole measurement on N and M images, by the delete-d jackknife (Shao and Wu,
     "A General Theory for Jackknife Variance Estimation", 1989), and of taking only some of the subsets. Their spread
-    divided by the root of their number would be the latter alone, and go to 0 for more subsets of the same pictures.
+    divided by the root of their number would be the latter alone, and go to 0 for more subsets of the same images.
     Where N and M differ, or the two sets are alike, it is too large rather than too small.
 
-    Raises UserError for fewer than four pictures in a set.
+    Raises UserError for fewer than four images in a set.
     """
     fewest = min(len(real_ND), len(fake_MD))
     _require("a kernel distance", 4, fewest)
@@ -113,7 +114,7 @@ def kernel_distance(real_ND: Features, fake_MD: Features, subset: int = 1000, su
 def squared_mmd(x_ND: Features, y_MD: Features) -> float:
     """The unbiased estimate of the squared maximum mean discrepancy under the kernel (x.y / D + 1)^3.
 
-    It is the U-statistic of Gretton et al. ("A Kernel Two-Sample Test", 2012, eq. 3); each set needs two pictures.
+    It is the U-statistic of Gretton et al. ("A Kernel Two-Sample Test", 2012, eq. 3); each set needs two images.
     """
     x_ND, y_MD = x_ND.astype(np.float64), y_MD.astype(np.float64)
     within = 0.0
@@ -124,26 +125,26 @@ def squared_mmd(x_ND: Features, y_MD: Features) -> float:
 
 
 class Manifold(NamedTuple):
-    """How two sets of pictures lie in each other. All are shares, in [0, 1], but density, which may exceed 1."""
+    """How two sets of images lie in each other. All are shares, in [0, 1], but density, which may exceed 1."""
 
     precision: float
-    """Of the fakes, those in the ball of some real picture: quality."""
+    """Of the fakes, those in the ball of some real image: quality."""
     recall: float
     """Of the reals, those in the ball of some fake: variety, but one odd fake's large ball may hold many."""
     density: float
-    """The number of real balls that a fake lies in, divided by k: quality, less moved by one odd real picture."""
+    """The number of real balls that a fake lies in, divided by k: quality, less moved by one odd real image."""
     coverage: float
     """Of the reals, those with a fake in their own ball: variety."""
 
 
 def manifold(real_ND: Features, fake_MD: Features, k: int = 5) -> Manifold:
-    """Precision, recall, density and coverage of the fakes. A picture's ball reaches to its k-th nearest own kind.
+    """Precision, recall, density and coverage of the fakes. An image's ball reaches to its k-th nearest own kind.
 
     Precision and recall follow Kynkäänniemi et al. ("Improved Precision and Recall Metric", 2019), density and coverage
     Naeem et al. ("Reliable Fidelity and Diversity Metrics", 2020); balls are closed. All depend on N and M, so only
     values of the same N and M compare. Time grows with (N + M)^2.
 
-    Raises UserError where either set has no k + 1 pictures.
+    Raises UserError where either set has no k + 1 images.
     """
     _require(f"manifolds of {k} neighbours", k + 1, min(len(real_ND), len(fake_MD)))
     origin_D = real_ND.mean(axis=0, dtype=np.float64)
@@ -184,7 +185,7 @@ def _cubic_kernel(x_ND: Array, y_MD: Array) -> Array:
 
 
 def _squared_radii(features_ND: Features, origin_D: Array, k: int) -> Array:
-    """The squared distance of each picture to its k-th nearest other one."""
+    """The squared distance of each image to its k-th nearest other one."""
     nearest_NK = np.full((len(features_ND), k), np.inf)
 
     def keep_nearest(rows: slice, squared_BC: Array) -> None:
@@ -210,9 +211,9 @@ def _squared_distances(
     Taken about an origin near both sets, where |x|^2 + |y|^2 - 2 x.y loses few digits. `upper` leaves out the squares
     below the diagonal.
     """
-    for rows in _portions(len(x_ND)):
+    for rows in batches_of(len(x_ND), BATCH):
         x_BD = x_ND[rows] - origin_D
-        for columns in _portions(len(y_MD), first=rows.start if upper else 0):
+        for columns in batches_of(len(y_MD), BATCH, first=rows.start if upper else 0):
             y_CD = y_MD[columns] - origin_D
             squared_BC = x_BD @ y_CD.T
             squared_BC *= -2
@@ -221,10 +222,6 @@ def _squared_distances(
             yield rows, columns, squared_BC
 
 
-def _portions(count: int, first: int = 0) -> list[slice]:
-    return [slice(start, min(start + PORTION, count)) for start in range(first, count, PORTION)]
-
-
 def _require(what: str, least: int, count: int) -> None:
     if count < least:
-        raise UserError(f"{what} needs at least {least} pictures, and there are only {count}: give it more")
+        raise UserError(f"{what} needs at least {least} images, and there are only {count}: give it more")

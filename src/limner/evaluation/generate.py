@@ -1,9 +1,9 @@
-"""The generated pictures of one seed, and what is kept of them to be measured.
+"""The generated images of one seed, and what is kept of them to be measured.
 
-They are drawn in portions, as uint8 at the recipe's fixed range, and go to the extractor as they are: no file, no JPEG,
-no rescaling by what else is in the portion. Only numbers are kept, so that memory grows by those alone.
+They are generated in batches, as uint8 at the recipe's fixed range, and go to the extractor as they are: no file, no
+JPEG, no rescaling by what else is in the batch. Only numbers are kept, so that memory grows by those alone.
 
-Shapes: N generated pictures, D features, P shrunk pixels, A attributes.
+Shapes: N generated images, D features, P shrunk pixels, A attributes.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from limner.core.batching import batches_of
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
 from limner.features.extractor import Extractor
@@ -23,21 +24,21 @@ from limner.model.model import Model
 SHRUNK = 16
 """Width and height at which pixels are compared."""
 SHRUNK_RULE = f"mean over squares to {SHRUNK} x {SHRUNK}"
-PORTION = 1024
+BATCH = 1024
 
 
 class Fakes(NamedTuple):
-    """N generated pictures, as numbers."""
+    """N generated images, as numbers."""
 
     features_ND: NDArray[np.float32]
     pixels_NP: NDArray[np.uint8]
-    asked_NA: NDArray[np.uint8] | None
-    """The attributes that were asked for, in the model's order; `None` where none were."""
-    found_NA: NDArray[np.uint8] | None
+    requested_NA: NDArray[np.uint8] | None
+    """The requested attributes, in the model's order; `None` where none were."""
+    predicted_NA: NDArray[np.uint8] | None
     """The attributes that the judge sees, in its own order; `None` without one."""
 
 
-def draw(
+def generate(
     model: Model,
     faces: PackedFaces,
     split: str,
@@ -49,29 +50,31 @@ def draw(
     truncation: float,
     advance: Callable[[int], None],
 ) -> Fakes:
-    """Generate the first `count` pictures of a seed, and look at each of them once. Attributes are those of `split`."""
-    asked_NA = asked_for(model, faces, split, count, seed)
+    """The first `count` images of a seed, each with its features; the attributes are those of `split`."""
+    requested_NA = requested_attributes(model, faces, split, count, seed)
     features_ND = np.empty((count, extractor.dimension), np.float32)
     pixels_NP = np.empty((count, SHRUNK * SHRUNK * 3), np.uint8)
-    found: list[NDArray[np.uint8]] = []
+    predicted: list[NDArray[np.uint8]] = []
     done = 0
-    for faces_NHWC in model.batches(count, seed, truncation=truncation, labels_NA=asked_NA):
+    for faces_NHWC in model.batches(count, seed, truncation=truncation, labels_NA=requested_NA):
         some = slice(done, done + len(faces_NHWC))
         features_ND[some] = extractor.features(faces_NHWC)
         pixels_NP[some] = shrink(faces_NHWC)
         if judge is not None:
-            seen = judge.has_eyes_of(extractor)  # one look is enough
-            found.append(judge.decide_by(features_ND[some]) if seen else judge.decide(faces_NHWC))
+            shared = judge.shares_backbone_with(extractor)
+            predicted.append(judge.decide_by(features_ND[some]) if shared else judge.decide(faces_NHWC))
         done += len(faces_NHWC)
         advance(len(faces_NHWC))
-    return Fakes(features_ND, pixels_NP, asked_NA, np.concatenate(found) if found else None)
+    return Fakes(features_ND, pixels_NP, requested_NA, np.concatenate(predicted) if predicted else None)
 
 
-def asked_for(model: Model, faces: PackedFaces, split: str, count: int, seed: int) -> NDArray[np.uint8] | None:
-    """The attribute vectors that the pictures of a seed are drawn with: real ones of the split's pictures, uint8 N x A.
+def requested_attributes(
+    model: Model, faces: PackedFaces, split: str, count: int, seed: int
+) -> NDArray[np.uint8] | None:
+    """The attribute vectors that the images of a seed are conditioned on, uint8 N x A: real ones of the split.
 
-    Where there are fewer than `count`, they are drawn with replacement. `None` where the model takes no attributes, or
-    some that the data set does not have.
+    Where there are fewer than `count`, they are sampled with replacement. `None` where the model takes no attributes,
+    or some that the data set does not have.
     """
     names = model.config.attribute_names
     if not names or not set(names) <= set(faces.attribute_names):
@@ -83,22 +86,21 @@ def asked_for(model: Model, faces: PackedFaces, split: str, count: int, seed: in
 
 
 def shrink_rows(faces: PackedFaces, rows: NDArray[np.int64], advance: Callable[[int], None]) -> NDArray[np.uint8]:
-    """Pictures of a data set, shrunk: uint8 N x P."""
+    """Images of a data set, shrunk: uint8 N x P."""
     shrunk_NP = np.empty((len(rows), SHRUNK * SHRUNK * 3), np.uint8)
-    for start in range(0, len(rows), PORTION):
-        some = rows[start : start + PORTION]
-        shrunk_NP[start : start + len(some)] = shrink(faces.images_NHWC[some])
-        advance(len(some))
+    for some in batches_of(len(rows), BATCH):
+        shrunk_NP[some] = shrink(faces.images_NHWC[rows[some]])
+        advance(some.stop - some.start)
     return shrunk_NP
 
 
 def shrink(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pictures whose side is a multiple of 16 as 16 x 16 means over squares, flat: uint8 N x P."""
+    """Images whose resolution is a multiple of 16 as 16 x 16 means over squares, flat: uint8 N x P."""
     x_NCHW = torch.from_numpy(np.ascontiguousarray(images_NHWC)).permute(0, 3, 1, 2).float()
     shrunk_NP: NDArray[np.uint8] = F.adaptive_avg_pool2d(x_NCHW, SHRUNK).round_().to(torch.uint8).flatten(1).numpy()
     return shrunk_NP
 
 
 def mirrored(shrunk_NP: NDArray[Any]) -> NDArray[Any]:
-    """Shrunk pictures, as their mirror images."""
+    """Shrunk images, as their mirror images."""
     return shrunk_NP.reshape(-1, 3, SHRUNK, SHRUNK)[..., ::-1].reshape(shrunk_NP.shape)

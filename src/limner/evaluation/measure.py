@@ -1,6 +1,6 @@
 """The distances between two sets of features, each under the only name that it may bear.
 
-Shapes: N real and M other pictures, D features.
+Shapes: N real and M other images, D features.
 """
 
 import math
@@ -43,8 +43,8 @@ def measure(
     """Every distance of `other_MD` from `real_ND`, whose moments are `real`, by the metric's name."""
     frechet = frechet_distance(real, moments(other_MD))
     advance(1)
-    pictures = min(len(real_ND), len(other_MD))
-    size, subsets = min(SUBSET, pictures // 2), enough_subsets(pictures)
+    images = min(len(real_ND), len(other_MD))
+    size, subsets = min(SUBSET, images // 2), enough_subsets(images)
     kid = kernel_distance(real_ND, other_MD, size, subsets)
     advance(1)
     shares = manifold(real_ND, other_MD, NEIGHBOURS)
@@ -57,11 +57,11 @@ def measure(
     return {metric_name(kind, extractor): value for kind, value in measured.items()}
 
 
-def enough_subsets(pictures: int) -> int:
-    """Random subsets for a kernel distance of so many pictures: the usual 100, or fewer where more would say no more.
+def enough_subsets(images: int) -> int:
+    """Random subsets for a kernel distance of so many images: the usual 100, or fewer where more would say no more.
 
-    Subsets of few pictures overlap. Once the choice of subsets adds a twentieth to the variance that the pictures
+    Subsets of few images overlap. Once the choice of subsets adds a twentieth to the variance that the images
     themselves bring, more of them cost time and tell nothing.
     """
-    size = min(SUBSET, pictures // 2)
-    return min(SUBSETS, math.ceil(20 * (pictures - size) / size))
+    size = min(SUBSET, images // 2)
+    return min(SUBSETS, math.ceil(20 * (images - size) / size))

@@ -1,18 +1,18 @@
-"""Does a generator copy the pictures it was trained on? Its nearest neighbours say.
+"""Does a generator copy the images it was trained on? Its nearest neighbours say.
 
-A generator that learned the distribution draws pictures that lie as near to held-out pictures as to training pictures;
-one that copies lies nearer to what it has seen. Held-out pictures are the yardstick, for how near is "near" depends on
+A generator that learned the distribution generates images that lie as near to held-out images as to training images;
+one that copies lies nearer to what it has seen. Held-out images are the yardstick, for how near is "near" depends on
 the data and on the features.
 
-There are more training than held-out pictures, so some training picture is nearer by numbers alone. Drawing as many
-training pictures as there are held-out ones would mend that but look away from most copies: of 16,000 pictures copied,
-2,000 drawn ones show one copy in eight. So every training picture is looked at, and the numbers are divided out.
+There are more training than held-out images, so some training image is nearer by numbers alone. Sampling as many
+training images as there are held-out ones would mend that but miss most copies: of 16,000 images copied,
+2,000 sampled ones show one copy in eight. So all training images are compared, and the numbers are divided out.
 
-A copy may be mirrored, as training pictures are when they are augmented. Where features tell a picture from its mirror
-image, `mirror` searches for both and the nearer one counts: for training and held-out pictures alike.
+A copy may be mirrored, as training images are when they are augmented. Where features tell an image from its mirror
+image, `mirror` searches for both and the nearer one counts: for training and held-out images alike.
 
-Shapes: N generated pictures, M references, D features. Any features will do. Pixels too: `images_NHWC.reshape(N, -1)`
-is taken as uint8, and only the portion at hand becomes float32.
+Shapes: N generated images, M references, D features. Any features will do. Pixels too: `images_NHWC.reshape(N, -1)`
+is taken as uint8, and only the batch at hand becomes float32.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,21 +22,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from limner.core.batching import batches_of
 from limner.images.grid import face_grid
 
 PAIRS = 16
-PORTION = 1024
+BATCH = 1024
 HELDOUT_QUERIES = 2048
 SHEET_COLUMNS = 4  # pairs in a row of the sheet
-SHEET_SIDE = 128  # pixels; smaller pictures are enlarged by a whole number, so that a person can see them
+SHEET_SIDE = 128  # pixels; smaller images are enlarged by a whole number, so that a person can see them
 
 Features = NDArray[np.float32] | NDArray[np.uint8]
 Mirror = Callable[[Features], Features]
-"""From features of pictures to those of the same pictures mirrored."""
+"""From features of images to those of the same images mirrored."""
 
 
 class Pair(NamedTuple):
-    """A generated picture and the training picture nearest to it."""
+    """A generated image and the training image nearest to it."""
 
     fake: int
     """Row of `fake_ND`."""
@@ -47,37 +48,37 @@ class Pair(NamedTuple):
 
 
 class Memorisation(NamedTuple):
-    """How much nearer generated pictures lie to training pictures than to held-out ones."""
+    """How much nearer generated images lie to training images than to held-out ones."""
 
     closer_to_train: float
-    """0.5: no copying; 1: every generated picture is a copy. It is the share of generated pictures whose nearest
-    reference is a training picture, had there been as many of these as of held-out pictures: t / (t + h), where t is
-    how many generated pictures have their nearest reference among the training pictures, per training picture, and h
-    the same of held-out pictures."""
+    """0.5: no copying; 1: every generated image is a copy. It is the share of generated images whose nearest
+    reference is a training image, had there been as many of these as of held-out images: t / (t + h), where t is
+    how many generated images have their nearest reference among the training images, per training image, and h
+    the same of held-out images."""
     median_ratio: float
-    """Median over the generated pictures of (distance to the nearest training picture / to the nearest held-out one).
+    """Median over the generated images of (distance to the nearest training image / to the nearest held-out one).
     0 for copies; else to be compared with `heldout_ratio`."""
     heldout_ratio: float
-    """The same of held-out pictures, each against the training pictures and the *other* held-out ones: the ratio
-    without any copying. A little under 1 where training pictures are more; over 1 where the same people come several
-    times among the held-out pictures and never among the training pictures."""
+    """The same of held-out images, each against the training images and the *other* held-out ones: the ratio
+    without any copying. A little under 1 where training images are more; over 1 where the same people come several
+    times among the held-out images and never among the training images."""
     closest: tuple[Pair, ...]
-    """The at most 16 generated pictures that lie nearest to any training picture, nearest first."""
+    """The at most 16 generated images that lie nearest to any training image, nearest first."""
 
 
 def memorisation(
     fake_ND: Features, train_MD: Features, heldout_MD: Features, mirror: Mirror | None = None
 ) -> Memorisation:
-    """Compare generated pictures with training pictures and held-out pictures, in the same features.
+    """Compare generated images with training images and held-out images, in the same features.
 
-    With `mirror`, a distance is the smaller of that of the picture as it is and that of its mirror image.
+    With `mirror`, a distance is the smaller of that of the image as it is and that of its mirror image.
 
-    If generated pictures owe no more to the training than to the held-out pictures, each of these is as likely as any
+    If generated images owe no more to the training than to the held-out images, each of these is as likely as any
     other to be the nearest. Then `closer_to_train` is 0.5 with a standard error of 1 / sqrt(16 h (1 - h) N), where h is
-    the share of held-out pictures among all references (somewhat more where a few references are nearest to many). An
+    the share of held-out images among all references (somewhat more where a few references are nearest to many). An
     equal distance to both sides counts half for each.
 
-    At least two held-out pictures are needed. Time grows with N x M, memory does not: distances are taken 1024 x 1024
+    At least two held-out images are needed. Time grows with N x M, memory does not: distances are taken 1024 x 1024
     at a time.
     """
     train_N, to_train_N = nearest(fake_ND, train_MD, mirror=mirror)
@@ -86,7 +87,7 @@ def memorisation(
     train_wins = (np.mean(to_train_N < to_heldout_N) + tied) / len(train_MD)
     heldout_wins = (np.mean(to_train_N > to_heldout_N) + tied) / len(heldout_MD)
 
-    # Evenly spread, for the pictures of a folder may be in some order.
+    # Evenly spread, for the images of a folder may be in some order.
     count = min(HELDOUT_QUERIES, len(heldout_MD))
     rows = np.linspace(0, len(heldout_MD), count, endpoint=False).astype(np.int64)
     _, heldout_to_train = nearest(heldout_MD[rows], train_MD, mirror=mirror)
@@ -110,8 +111,7 @@ def nearest(
     `mirror`, the mirrored queries are searched for too, and the nearer of both counts.
     """
     row_N, distance_N = np.zeros(len(query_ND), np.int64), np.full(len(query_ND), np.inf)
-    for start in range(0, len(query_ND), PORTION):
-        part = slice(start, start + PORTION)
+    for part in batches_of(len(query_ND), BATCH):
         for view_BD in (query_ND[part], *([mirror(query_ND[part])] if mirror else [])):
             row_B, distance_B = _nearest(view_BD, reference_MD, None if but is None else but[part])
             row_N[part] = np.where(distance_B < distance_N[part], row_B, row_N[part])
@@ -122,19 +122,19 @@ def nearest(
 def _nearest(
     query_BD: Features, reference_MD: Features, but_B: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """`nearest` of one portion of queries."""
+    """`nearest` of one batch of queries."""
     x_BD = query_BD.astype(np.float32)
     # A common shift changes no distance, and near the origin float32 keeps more digits of them.
     origin_D = x_BD.mean(axis=0)
     x_BD -= origin_D
     row_B = np.zeros(len(x_BD), np.int64)
     best_B = np.full(len(x_BD), np.inf, np.float32)
-    for first in range(0, len(reference_MD), PORTION):
-        reference_CD = reference_MD[first : first + PORTION].astype(np.float32) - origin_D
+    for part in batches_of(len(reference_MD), BATCH):
+        first, reference_CD = part.start, reference_MD[part].astype(np.float32) - origin_D
         # |q - r|^2 without |q|^2, which is the same for every reference.
         square_BC = np.einsum("cd,cd->c", reference_CD, reference_CD) - 2 * (x_BD @ reference_CD.T)
         if but_B is not None:
-            inside = np.flatnonzero((but_B >= first) & (but_B < first + PORTION))
+            inside = np.flatnonzero((but_B >= first) & (but_B < part.stop))
             square_BC[inside, but_B[inside] - first] = np.inf
         here_B = square_BC.argmin(axis=1)
         found_B = square_BC[np.arange(len(here_B)), here_B]
@@ -147,9 +147,9 @@ def _nearest(
 
 
 def nearest_sheet(fakes_NHWC: NDArray[np.uint8], train_MHWC: NDArray[np.uint8], pairs: Sequence[Pair]) -> Image.Image:
-    """Each generated picture (left) beside its nearest training picture (right), four pairs in a row, in their order.
+    """Each generated image (left) beside its nearest training image (right), four pairs in a row, in their order.
 
-    Where training pictures show real people, so does the sheet.
+    Where training images show real people, so does the sheet.
     """
     tiles_NHWC = np.stack([np.hstack([fakes_NHWC[pair.fake], train_MHWC[pair.train]]) for pair in pairs])
     enlarged = max(1, SHEET_SIDE // fakes_NHWC.shape[1])
@@ -159,5 +159,5 @@ def nearest_sheet(fakes_NHWC: NDArray[np.uint8], train_MHWC: NDArray[np.uint8], 
 def _median_ratio(to_train_N: NDArray[np.float64], to_heldout_N: NDArray[np.float64]) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio_N = to_train_N / to_heldout_N
-    ratio_N[to_train_N == to_heldout_N] = 1.0  # 0 / 0 is among them: the same picture on both sides
+    ratio_N[to_train_N == to_heldout_N] = 1.0  # 0 / 0 is among them: the same image on both sides
     return float(np.median(ratio_N))

@@ -17,7 +17,7 @@ class Metric:
     chart: str | None = None
     """Title of the chart that it shares with other metrics where there is one model; `None`: it has its own."""
     compared: bool = False
-    """Whether a comparison of models draws it along their trainings; its table has every metric."""
+    """Whether a comparison of models plots it along their trainings; its table has every metric."""
     ranks: bool = False
     """Whether a comparison of models ranks them by it."""
     inception: str | None = None
@@ -29,14 +29,14 @@ METRIC_TABLE = (
     Metric(
         "fid",
         "lower",
-        "Fréchet distance of the generated pictures, as a whole, from the real ones. Lower is better.",
+        "Fréchet distance of the generated images, as a whole, from the real ones. Lower is better.",
         compared=True,
         ranks=True,
     ),
     Metric(
         "fd",
         "lower",
-        "Fréchet distance of the generated pictures, as a whole, from the real ones, in other features than FID's. "
+        "Fréchet distance of the generated images, as a whole, from the real ones, in other features than FID's. "
         "Lower is better.",
         compared=True,
         ranks=True,
@@ -45,54 +45,54 @@ METRIC_TABLE = (
     Metric(
         "kid",
         "lower",
-        "Kernel distance: like the Fréchet distance, but the number of pictures does not shift it. Lower is better.",
+        "Kernel distance: like the Fréchet distance, but the number of images does not shift it. Lower is better.",
         compared=True,
         inception="kid",
     ),
     Metric(
         "conditional",
         "lower",
-        "Mean over the frequent attributes: Fréchet distance of the pictures asked to have one from the real ones that "
+        "Mean over the frequent attributes: Fréchet distance of the images conditioned on one from the real ones that "
         "have it. Lower is better.",
     ),
     Metric(
         "precision",
         "higher",
-        "Share of the generated pictures that lie among real ones: quality. Higher is better.",
+        "Share of the generated images that lie among real ones: quality. Higher is better.",
         chart=MANIFOLD_CHART,
         compared=True,
     ),
     Metric(
         "recall",
         "higher",
-        "Share of the real pictures that lie among generated ones: variety. Higher is better.",
+        "Share of the real images that lie among generated ones: variety. Higher is better.",
         chart=MANIFOLD_CHART,
         compared=True,
     ),
     Metric(
         "density",
         "higher",
-        "Quality, as precision, but an odd real picture cannot feign it. Higher is better.",
+        "Quality, as precision, but an odd real image cannot feign it. Higher is better.",
         chart=MANIFOLD_CHART,
     ),
     Metric(
         "coverage",
         "higher",
-        "Share of the real pictures that have a generated one nearby: variety. Higher is better.",
+        "Share of the real images that have a generated one nearby: variety. Higher is better.",
         chart=MANIFOLD_CHART,
     ),
     Metric(
         "memorisation",
         None,
-        "Share of the generated pictures that lie closer to a training than to a held-out picture, as if there were as "
+        "Share of the generated images that lie closer to a training than to a held-out image, as if there were as "
         "many of each. One half is right; near 1 they are copies. Where precision is near 0 it says nothing.",
         chart="Memorisation",
     ),
     Metric(
         "attribute_control",
         "higher",
-        "How surely a classifier finds the attributes that were asked for, as a share of how surely it finds them in "
-        "real pictures. Higher is better.",
+        "How reliably a classifier finds the requested attributes, relative to how reliably it finds them in "
+        "real images. Higher is better.",
         chart="Attribute control",
         compared=True,
     ),

@@ -1,6 +1,6 @@
 """A Protocol: everything that must be the same before two numbers may be compared.
 
-Published distances on "CelebA 64 x 64" differ in the crop, in how many pictures of which split, and in the features; so
+Published distances on "CelebA 64 x 64" differ in the crop, in how many images of which split, and in the features; so
 each protocol has a name, and its results say where they depart from it.
 """
 
@@ -28,25 +28,25 @@ class Protocol(BaseModel):
     crop: str | None = None
     """Crop preset of the data set; `None`: any."""
     size: int | None = Field(default=None, ge=16)
-    """Width and height of the pictures; `None`: any."""
+    """Width and height of the images; `None`: any."""
     split: str = "test"
-    """Split of the real pictures: `test` (reports), `val` (chooses), `heldout` (both), `train` or `all`."""
+    """Split of the real images: `test` (reports), `val` (chooses), `heldout` (both), `train` or `all`."""
     real: int | None = Field(default=None, ge=2)
-    """How many real pictures; `None`: the whole split."""
+    """How many real images; `None`: the whole split."""
     fake: int | None = Field(default=None, ge=2)
-    """How many generated pictures; `None`: as many as there are real ones."""
+    """How many generated images; `None`: as many as there are real ones."""
     extractor: Literal["inception", "lite0", "judge"] = "lite0"
     seeds: int = Field(default=MANY_SEEDS, ge=1)
-    """Sets of generated pictures; the value is their mean, the spread their standard deviation."""
+    """Sets of generated images; the value is their mean, the spread their standard deviation."""
     conditional: bool = True
     """Whether conditional models are also measured for each frequent attribute (seconds for each)."""
     copies_in_features: bool = True
-    """Whether copies of training pictures are searched for in features too: all of these are looked at, once for a data
+    """Whether copies of training images are searched for in features too: all of these are compared, once for a data
     set (minutes on a CPU). In pixels copies are always searched for."""
 
     @property
     def heldout(self) -> str:
-        """The split of pictures that are not for training: requested attributes come from it, and the distances that
+        """The split of images that are not for training: requested attributes come from it, and the distances that
         copies are told by."""
         return "test" if self.split in ("train", "all") else self.split
 
@@ -56,14 +56,14 @@ PROTOCOLS = {
     for protocol in (
         Protocol(
             name="quick",
-            summary="5,000 generated against all test pictures, one seed, features that need no download",
+            summary="5,000 generated against all test images, one seed, features that need no download",
             fake=5_000,
             seeds=1,
             conditional=False,
         ),
         Protocol(
             name="training",
-            summary="What a training measures as it goes: 2,000 generated against all pictures of val, one seed",
+            summary="What a training measures as it goes: 2,000 generated against all images of val, one seed",
             split="val",
             fake=2_000,
             seeds=1,
@@ -72,7 +72,7 @@ PROTOCOLS = {
         ),
         Protocol(
             name="report004",
-            summary="Report 004: its crop, 64 x 64, 20,000 test pictures and as many generated",
+            summary="Report 004: its crop, 64 x 64, 20,000 test images and as many generated",
             crop="report004",
             size=64,
             real=20_000,
@@ -81,7 +81,7 @@ PROTOCOLS = {
         Protocol(
             # torch_mimicry: load_celeba_dataset reads the split "all", get_random_images draws 50,000 of it.
             name="celeba178-50k",
-            summary="mimicry's: central 178 pixels, 64 x 64, 50,000 pictures of all splits and 50,000 generated",
+            summary="mimicry's: central 178 pixels, 64 x 64, 50,000 images of all splits and 50,000 generated",
             crop="centre178",
             size=64,
             split="all",
@@ -142,8 +142,8 @@ def departures(protocol: Protocol, *, crop: str, size: int, real: int, fake: int
     facts = (
         ("crop", crop, protocol.crop or crop),
         ("size", size, protocol.size or size),
-        ("number of real pictures", real, protocol.real or real),
-        ("number of generated pictures", fake, protocol.fake or real),
+        ("number of real images", real, protocol.real or real),
+        ("number of generated images", fake, protocol.fake or real),
         ("extractor", extractor, protocol.extractor),
     )
     return [

@@ -1,6 +1,6 @@
-"""Features of the real pictures and the floors they set, computed once for a data set and kept.
+"""Features of the real images and the floors they set, computed once for a data set and kept.
 
-Shapes: N real pictures of the reference, M training pictures, D features.
+Shapes: N real images of the reference, M training images, D features.
 """
 
 import hashlib
@@ -23,24 +23,23 @@ from limner.evaluation.measure import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measur
 from limner.evaluation.protocol import Protocol
 from limner.evaluation.results import Floor
 from limner.features.cache import cache_folder
-from limner.features.extractor import Extractor
+from limner.features.extractor import Extractor, extract
 
 INFO, FEATURES, FLOORS = "reference.json", "features.npy", "floors.json"
 FORMAT = 2  # of what is kept: another one is never read
-PORTION = 256
-FEWEST = 16  # pictures that a nearest-neighbour metric still makes sense of
+FEWEST = 16  # images that a nearest-neighbour metric still makes sense of
 _FLOORS = TypeAdapter(dict[str, Floor])
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Real pictures as an extractor sees them; the features lie in files that are mapped into memory."""
+    """Real images as an extractor sees them; the features lie in files that are mapped into memory."""
 
     real_rows: NDArray[np.int64]
     """Rows of the data set; N."""
     real_ND: NDArray[np.float32]
     train_rows: NDArray[np.int64]
-    """Every training picture, M; none where copies are not searched for in features."""
+    """Every training image, M; none where copies are not searched for in features."""
     train_MD: NDArray[np.float32]
     floors: dict[str, Floor]
     """By metric."""
@@ -49,19 +48,19 @@ class Reference:
 def choose_rows(
     faces: PackedFaces, protocol: Protocol, samples: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the real pictures, and of the training pictures for the floors: as many as there are generated pictures
+    """Rows of the real images, and of the training images for the floors: as many as there are generated images
     (`samples`, or as the protocol says), or all that are not among the real ones.
 
-    Raises UserError where the data set has no such split, or too few pictures in it.
+    Raises UserError where the data set has no such split, or too few images in it.
     """
     rows = np.arange(len(faces)) if protocol.split == "all" else faces.rows(protocol.split)
-    real = _draw(rows, protocol.real or len(rows))
+    real = _sample_rows(rows, protocol.real or len(rows))
     if len(real) < FEWEST:
         raise UserError(
-            f"{faces.path} has only {len(real)} pictures in the split {protocol.split!r}: to measure against them, "
+            f"{faces.path} has only {len(real)} images in the split {protocol.split!r}: to measure against them, "
             f"hold out at least {FEWEST}, better thousands (limner prepare --heldout)."
         )
-    return real, _draw(np.setdiff1d(faces.rows("train"), real), samples or protocol.fake or len(real))
+    return real, _sample_rows(np.setdiff1d(faces.rows("train"), real), samples or protocol.fake or len(real))
 
 
 def load_reference(
@@ -86,7 +85,9 @@ def load_reference(
     def features(rows: NDArray[np.int64], what: str) -> NDArray[np.float32]:
         if not len(rows):
             return np.empty((0, extractor.dimension), np.float32)
-        folder = _keep({**about, "rows": _name(rows)}, lambda to: _look(to, faces, rows, extractor, what, quiet), quiet)
+        folder = _keep(
+            {**about, "rows": _name(rows)}, lambda to: _write_features(to, faces, rows, extractor, what, quiet), quiet
+        )
         features_ND: NDArray[np.float32] = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
         return features_ND
 
@@ -96,7 +97,7 @@ def load_reference(
             floor_MD = (
                 train_MD[np.isin(train_rows, floor_rows)] if len(train_rows) else features(floor_rows, "training")
             )
-            with progress_bar("what training pictures score (once)", STEPS, "distances", quiet) as advance:
+            with progress_bar("what training images score (once)", STEPS, "distances", quiet) as advance:
                 measured = measure(real_ND, moments(real_ND), floor_MD, extractor.name, advance)
             found = {
                 metric: Floor(value=of.value, n_real=len(real_rows), n_other=len(floor_rows))
@@ -141,16 +142,13 @@ def _is_whole(folder: Path, identity: dict[str, Any]) -> bool:
         return False
 
 
-def _look(
+def _write_features(
     folder: Path, faces: PackedFaces, rows: NDArray[np.int64], extractor: Extractor, what: str, quiet: bool
 ) -> None:
-    """Write the features of the pictures in `rows` into `folder`."""
+    """Write the features of the images in `rows` into `folder`."""
     features_ND = np.lib.format.open_memmap(folder / FEATURES, "w+", np.float32, (len(rows), extractor.dimension))
-    with progress_bar(f"{what} pictures (once)", len(rows), "pictures", quiet) as advance:
-        for start in range(0, len(rows), PORTION):
-            some = rows[start : start + PORTION]
-            features_ND[start : start + len(some)] = extractor.features(faces.images_NHWC[some])
-            advance(len(some))
+    with progress_bar(f"{what} images (once)", len(rows), "images", quiet) as advance:
+        extract(extractor, faces, rows, features_ND, advance)
     features_ND.flush()
 
 
@@ -158,6 +156,6 @@ def _name(rows: NDArray[np.int64]) -> str:
     return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
 
 
-def _draw(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def _sample_rows(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """`count` of the rows, or all where there are not so many; always the same ones, in their order."""
     return np.sort(stream(0, "reference").permutation(rows)[:count])

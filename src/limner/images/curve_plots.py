@@ -1,6 +1,6 @@
-"""Drawing curves: many in one painting, one each in small pictures, paintings in an animation, a plot of characters.
+"""Drawing curves: many in one painting, one each in small images, paintings in an animation, a plot of characters.
 
-Shapes: N curves, P points of a curve (`limner.data.curves`), H and W the picture's sides.
+Shapes: N curves, P points of a curve (`limner.data.curves`), H and W the image's height and width.
 """
 
 import io
@@ -17,7 +17,7 @@ from rich.text import Text
 from limner.data.curves import LOWER_P, UPPER_P, X_P
 from limner.images.png import synthetic_mark
 
-SIDE = 64  # of a small picture
+SIDE = 64  # of a small image
 WIDE = 1.1  # x goes from -WIDE to WIDE,
 LOW, HIGH = -0.5, 3.5  # and y from LOW to HIGH
 PAPER, BAND, FRAME, BOUND, CURVE, INK = "#ffffff", "#e4ecf5", "#d8d4cc", "#2b5f9e", "#c1561a", "#24211d"
@@ -27,17 +27,17 @@ BRAILLE = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # 
 IN_TEXT = 24  # curves; more would fill the characters
 
 
-def small_pictures(curves_NP: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Each curve over its bounds in a picture of its own: heights N x P -> uint8 N x 64 x 64 x 3."""
+def small_images(curves_NP: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Each curve over its bounds in an image of its own: heights N x P -> uint8 N x 64 x 64 x 3."""
     return np.stack([np.asarray(_plot(curve_P[None], SIDE, SIDE, thickness=2)) for curve_P in curves_NP])
 
 
 def painting(curves_NP: NDArray[np.float32], title: str, words: str) -> Image.Image:
     """All curves, N x P, in one plot over the band between their bounds, under a title and a line of words."""
-    picture = Image.new("RGB", (560, 420), PAPER)
+    image = Image.new("RGB", (560, 420), PAPER)
     left, top, width, height = 28, 58, 464, 334
-    picture.paste(_plot(curves_NP, width, height, thickness=1.3), (left, top))
-    draw = ImageDraw.Draw(picture)
+    image.paste(_plot(curves_NP, width, height, thickness=1.3), (left, top))
+    draw = ImageDraw.Draw(image)
 
     def at(x: float, y: float) -> tuple[float, float]:
         return left + (x + WIDE) / 2 / WIDE * width, top + (HIGH - y) / (HIGH - LOW) * height
@@ -51,7 +51,7 @@ def painting(curves_NP: NDArray[np.float32], title: str, words: str) -> Image.Im
         draw.text((left + width + 6, at(1, bound_P[-1])[1]), name, BOUND, _font(13), anchor="lm")
     draw.text((left, 10), title, INK, _font(18), anchor="lt")
     draw.text((left, 35), words, INK, _font(13), anchor="lt")
-    return picture.quantize(palette=_palette(), dither=Image.Dither.NONE)
+    return image.quantize(palette=_palette(), dither=Image.Dither.NONE)
 
 
 def animation(paintings: Sequence[Path]) -> bytes:
@@ -82,12 +82,12 @@ def text_plot(curves_NP: NDArray[np.float32], columns: int = 60, rows: int = 14)
 
 def _plot(curves_NP: NDArray[np.float32], width: int, height: int, thickness: float) -> Image.Image:
     """Bounds and curves, without axes."""
-    picture = Image.new("RGB", (width * SMOOTH, height * SMOOTH), PAPER)
-    draw = ImageDraw.Draw(picture)
-    x_P = (X_P + WIDE) / 2 / WIDE * picture.width
+    image = Image.new("RGB", (width * SMOOTH, height * SMOOTH), PAPER)
+    draw = ImageDraw.Draw(image)
+    x_P = (X_P + WIDE) / 2 / WIDE * image.width
 
     def points(heights_P: NDArray[np.floating]) -> list[tuple[float, float]]:
-        y_P = (HIGH - heights_P.astype(float)) / (HIGH - LOW) * picture.height
+        y_P = (HIGH - heights_P.astype(float)) / (HIGH - LOW) * image.height
         return list(zip(x_P.tolist(), y_P.tolist(), strict=True))
 
     draw.polygon([*points(LOWER_P), *points(UPPER_P)[::-1]], BAND)
@@ -95,7 +95,7 @@ def _plot(curves_NP: NDArray[np.float32], width: int, height: int, thickness: fl
         draw.line(points(curve_P), CURVE, round(thickness * SMOOTH), joint="curve")
     for bound_P in (LOWER_P, UPPER_P):
         draw.line(points(bound_P), BOUND, 2 * SMOOTH, joint="curve")
-    return picture.reduce(SMOOTH)
+    return image.reduce(SMOOTH)
 
 
 def _dots(curves_NP: NDArray[np.floating], columns: int, rows: int) -> NDArray[np.int64]:

@@ -8,15 +8,15 @@ from PIL import Image
 
 
 def face_grid(images_NHWC: NDArray[np.uint8], columns: int | None = None, padding: int = 2) -> Image.Image:
-    """Lay N pictures out row by row, with `padding` white pixels between them (none around).
+    """Lay N images out row by row, with `padding` white pixels between them (none around).
 
     Args:
         images_NHWC: uint8, N x H x W x 3, N >= 1.
-        columns: pictures in a row; by default as nearly square as it goes, rather wide than tall.
-        padding: pixels between two pictures.
+        columns: images in a row; by default as nearly square as it goes, rather wide than tall.
+        padding: pixels between two images.
 
     Raises:
-        ValueError: the array is not N x H x W x 3 uint8 with at least one picture.
+        ValueError: the array is not N x H x W x 3 uint8 with at least one image.
     """
     if images_NHWC.ndim != 4 or images_NHWC.shape[3] != 3 or images_NHWC.dtype != np.uint8 or not len(images_NHWC):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""PNG files that say what they are: every generated picture names its model, its seed and that it is synthetic."""
+"""PNG files that say what they are: every generated image names its model, its seed and that it is synthetic."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from limner.core.errors import UserError
 SETTINGS_KEY = "limner"
 MAX_SETTINGS_BYTES = 1 << 16
 
-# IPTC's word for a picture made by a trained model, where programs look for it (an XMP packet).
+# IPTC's word for an image made by a trained model, where programs look for it (an XMP packet).
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -24,11 +24,11 @@ XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="r"?>"""
 
 
-def generated_png(picture: Image.Image, settings: dict[str, Any]) -> bytes:
-    """`picture` as a PNG that is marked as synthetic and carries the `settings` that make it again."""
+def generated_png(image: Image.Image, settings: dict[str, Any]) -> bytes:
+    """`image` as a PNG that is marked as synthetic and carries the `settings` that make it again."""
     chunks = synthetic_mark()
     chunks.add_text(SETTINGS_KEY, json.dumps(settings, sort_keys=True))
-    return plain_png(picture, chunks)
+    return plain_png(image, chunks)
 
 
 def synthetic_mark() -> PngImagePlugin.PngInfo:
@@ -38,18 +38,18 @@ def synthetic_mark() -> PngImagePlugin.PngInfo:
     return chunks
 
 
-def plain_png(picture: Image.Image, chunks: PngImagePlugin.PngInfo | None = None) -> bytes:
-    """`picture` as a PNG, the same bytes for the same pixels."""
+def plain_png(image: Image.Image, chunks: PngImagePlugin.PngInfo | None = None) -> bytes:
+    """`image` as a PNG, the same bytes for the same pixels."""
     content = io.BytesIO()
-    picture.save(content, "PNG", pnginfo=chunks)
+    image.save(content, "PNG", pnginfo=chunks)
     return content.getvalue()
 
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings in a PNG that Limner generated; raises UserError where it is none."""
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
-            text = picture.info.get(SETTINGS_KEY)
+        with Image.open(path, formats=["PNG"]) as image:
+            text = image.info.get(SETTINGS_KEY)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise UserError(f"{path} is not a PNG that can be read.") from None
     try:
@@ -59,5 +59,5 @@ def read_settings(path: Path) -> dict[str, Any]:
         if not isinstance(settings, dict):
             raise ValueError
     except ValueError:
-        raise UserError(f"{path} does not say how it was made: it is not a picture that limner sample wrote.") from None
+        raise UserError(f"{path} does not say how it was made: it is not an image that limner sample wrote.") from None
     return settings

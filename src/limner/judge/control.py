@@ -3,48 +3,50 @@
 Shapes: N images, A attributes.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.judge.judge import Judge
-
 RAREST = 10
 
 
 class AttributeControl(NamedTuple):
-    """How well a conditional generator does what it is asked for, as far as the judge can see.
+    """How well a conditional generator shows the requested attributes, as far as the judge can tell.
 
-    A generator that ignores what it is asked for has a balanced accuracy of 0.5, so its ratio is about 0.6, not 0.
+    A generator that ignores the request has a balanced accuracy of 0.5, so its ratio is about 0.6, not 0.
     """
 
     attribute_names: tuple[str, ...]
     accuracy_A: NDArray[np.float64]
-    """Balanced accuracy of what the judge finds against what was asked for; nan where a class was never asked for."""
+    """Balanced accuracy of the judge's predictions against the request; nan where a class was never requested."""
     ceiling_A: NDArray[np.float64]
-    """The judge's own balanced accuracy on held-out real pictures; nan where that is not known."""
+    """The judge's own balanced accuracy on held-out real images; nan where that is not known."""
     ratio_A: NDArray[np.float64]
-    """Accuracy / ceiling; over 1 where generated pictures show what they are asked for more plainly than real ones."""
+    """Accuracy / ceiling; over 1 where generated images show the requested attributes more clearly than real ones."""
     mean_ratio: float
     """Over the attributes whose ratio is known; nan where none is."""
     rarest: tuple[str, ...]
-    """The ten attributes (all, where there are fewer) that fewest real pictures have, rarest first."""
+    """The ten attributes (all, where there are fewer) that fewest real images have, rarest first."""
     mean_ratio_rarest: float
 
 
 def attribute_control(
-    asked_NA: NDArray[np.uint8], found_NA: NDArray[np.uint8], judge: Judge, frequencies_A: NDArray[np.float64]
+    requested_NA: NDArray[np.uint8],
+    predicted_NA: NDArray[np.uint8],
+    ceiling: Mapping[str, float],
+    frequencies_A: NDArray[np.float64],
 ) -> AttributeControl:
-    """Compare what a generator was asked for with what the judge finds in its pictures (`judge.decide`).
+    """Compare the requested attributes with the judge's predictions for the images (`judge.decide`).
 
-    `asked_NA` and `frequencies_A` are in the order of `judge.attribute_names`. A frequency is the share of the data
-    set's pictures that have the attribute, and inf for one that cannot be asked for. The rarest are those with the
-    lowest share: `No_Beard`, which few pictures lack, is not among them.
+    `ceiling` is the judge's balanced accuracy on real images, by attribute; all arrays are in its order. A frequency is
+    the share of the data set's images that have the attribute, and inf for one that cannot be requested. The rarest are
+    those with the lowest share: `No_Beard`, which few images lack, is not among them.
     """
-    names = judge.attribute_names
-    accuracy_A = balanced_accuracy(asked_NA, found_NA)
-    ceiling_A = np.array([judge.balanced_accuracy[name] for name in names])
+    names = tuple(ceiling)
+    accuracy_A = balanced_accuracy(requested_NA, predicted_NA)
+    ceiling_A = np.array([*ceiling.values()])
     ratio_A = accuracy_A / ceiling_A
     rarest = np.argsort(frequencies_A, kind="stable")[: min(RAREST, np.isfinite(frequencies_A).sum())]
     return AttributeControl(
@@ -58,15 +60,15 @@ def attribute_control(
     )
 
 
-def balanced_accuracy(asked_NA: NDArray[np.uint8], found_NA: NDArray[np.uint8]) -> NDArray[np.float64]:
+def balanced_accuracy(requested_NA: NDArray[np.uint8], predicted_NA: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The mean of sensitivity and specificity of each attribute, A values of 0 to 1; 0.5 for mere guessing.
 
-    nan where `asked_NA` lacks one of the two classes.
+    nan where `requested_NA` lacks one of the two classes.
     """
-    asked, found = asked_NA.astype(bool), found_NA.astype(bool)
+    requested, predicted = requested_NA.astype(bool), predicted_NA.astype(bool)
     with np.errstate(invalid="ignore"):
-        sensitivity_A = (asked & found).sum(axis=0) / asked.sum(axis=0)
-        specificity_A = (~asked & ~found).sum(axis=0) / (~asked).sum(axis=0)
+        sensitivity_A = (requested & predicted).sum(axis=0) / requested.sum(axis=0)
+        specificity_A = (~requested & ~predicted).sum(axis=0) / (~requested).sum(axis=0)
     mean_A: NDArray[np.float64] = (sensitivity_A + specificity_A) / 2
     return mean_A
 

@@ -1,11 +1,11 @@
-"""The judge: which attributes a picture of a face has, so that a generator can be asked for some and checked.
+"""The judge: which attributes an image of a face has, to check what a conditional generator was conditioned on.
 
-It looks through `lite0` (`limner.features.lite0`) and adds one hidden layer and a logit for each attribute. The
-loss weighs the two classes of each attribute alike, however rare one is. The logits are shifted so that 0 is the line
-that divides best a part of the training split that they were not trained on. The test split serves to measure its own
-accuracy, the ceiling of what a generator can be found to do, and nothing else.
+Its backbone is `lite0` (`limner.features.lite0`), frozen; its head is one hidden layer and a logit for each attribute.
+The loss weighs the two classes of each attribute alike, however rare one is. The logits are shifted so that 0 is the
+line that divides best a part of the training split that they were not trained on. The test split serves to measure its
+own accuracy, the ceiling of what a generator can be found to do, and nothing else.
 
-Shapes: N pictures, H and W their sides, D features of `lite0`, K hidden units, A attributes.
+Shapes: N images, H and W their height and width, D features of `lite0`, K hidden units, A attributes.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ from limner.features.lite0 import Lite0
 
 SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "judge"
 WEIGHTS, CONFIG, CARD = "judge.safetensors", "config.json", "README.md"
-EYES: Literal["lite0"] = "lite0"
+BACKBONE: Literal["lite0"] = "lite0"
 
 DROPOUT_FEATURES, DROPOUT_HIDDEN = 0.2, 0.5
 MEND = "train it again with limner judge train, or install Limner again"
@@ -44,19 +44,19 @@ class JudgeConfig(BaseModel):
     limner_version: str = __version__
     attribute_names: tuple[str, ...] = Field(min_length=1, max_length=4096)
     balanced_accuracy: dict[str, float | None]
-    """On the held-out pictures; `None` where it is not known."""
-    extractor: Literal["lite0"] = EYES
+    """On the held-out images; `None` where it is not known."""
+    extractor: Literal["lite0"] = BACKBONE
     extractor_sha256: str
     dimension: int = Field(ge=1, le=1 << 16)
     hidden: int = Field(ge=1, le=1 << 16)
     size: int
-    """Width and height of the pictures it learned from."""
+    """Width and height of the images it learned from."""
     crop: str
     data: str
     content_hash: str
-    train_pictures: int
-    heldout_pictures: int
-    """Test pictures, on which it was measured."""
+    train_images: int
+    heldout_images: int
+    """Test images, on which it was measured."""
     seed: int
     command: str
     date: str
@@ -72,17 +72,17 @@ class JudgeConfig(BaseModel):
 
 
 class Judge:
-    """Decides the attributes of pictures. Also an `Extractor`, whose features are its hidden layer."""
+    """Decides the attributes of images. Also an `Extractor`, whose features are its hidden layer."""
 
     name = "judge"
 
-    def __init__(self, config: JudgeConfig, head: "Head", eyes: Extractor) -> None:
+    def __init__(self, config: JudgeConfig, head: "Head", backbone: Extractor) -> None:
         self.config = config
         self.weights_sha256 = config.weights_sha256
         self.dimension = config.hidden
-        self.resize = eyes.resize
+        self.resize = backbone.resize
         self._head = head.eval().requires_grad_(False)
-        self._eyes = eyes
+        self._eyes = backbone
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
@@ -91,11 +91,11 @@ class Judge:
 
     @property
     def balanced_accuracy(self) -> dict[str, float]:
-        """Its own, 0 to 1, on held-out real pictures; nan where these lack one of the two classes."""
+        """Its own, 0 to 1, on held-out real images; nan where these lack one of the two classes."""
         return {name: float("nan") if of is None else of for name, of in self.config.balanced_accuracy.items()}
 
     def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The hidden layer for any number of RGB pictures: uint8 N x H x W x 3 -> N x K."""
+        """The hidden layer for any number of RGB images: uint8 N x H x W x 3 -> N x K."""
         return self._look(images_NHWC)[0]
 
     def probabilities(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -106,15 +106,15 @@ class Judge:
         return torch.from_numpy(self._look(images_NHWC)[1]).sigmoid().numpy()
 
     def decide(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """N x A, 1 where the picture has the attribute."""
+        """N x A, 1 where the image has the attribute."""
         return self.decide_by(self._eyes.features(images_NHWC))
 
     def decide_by(self, features_ND: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The same for pictures that an extractor with the judge's eyes (`has_eyes_of`) has already looked at."""
+        """The same from the features of an extractor with the judge's backbone (`shares_backbone_with`)."""
         return (self._think(features_ND)[1] > 0).astype(np.uint8)
 
-    def has_eyes_of(self, extractor: Extractor) -> bool:
-        """Whether the judge looks at pictures through just this extractor."""
+    def shares_backbone_with(self, extractor: Extractor) -> bool:
+        """Whether this extractor is the judge's backbone, with the same weights."""
         return (self._eyes.name, self._eyes.weights_sha256) == (extractor.name, extractor.weights_sha256)
 
     def _look(self, images_NHWC: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -127,7 +127,7 @@ class Judge:
 
 
 class Head(nn.Module):
-    """What the judge adds to the features it looks through: N x D -> hidden layer N x K and logits N x A."""
+    """The head of the judge: N x D -> hidden layer N x K and logits N x A."""
 
     mean_D: Tensor
     deviation_D: Tensor
@@ -159,10 +159,10 @@ def load_judge(path: Path | None = None, device: str = "cpu") -> Judge:
         head.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError):
         raise UserError(f"{weights} does not hold the judge that {folder / CONFIG} describes: {MEND}.") from None
-    eyes = Lite0(device=device)
-    if eyes.weights_sha256 != config.extractor_sha256:
+    backbone = Lite0(device=device)
+    if backbone.weights_sha256 != config.extractor_sha256:
         raise UserError(f"{folder} was trained with other weights of {config.extractor} than are here: {MEND}.")
-    return Judge(config, head, eyes)
+    return Judge(config, head, backbone)
 
 
 def card_of(config: JudgeConfig) -> str:
@@ -178,14 +178,14 @@ tags: [faces, attributes, image-classification]
 ---
 # A judge of {len(config.attribute_names)} attributes of faces, made with Limner
 
-Decides which attributes a picture of a face has. It measures generators and takes no part in training any.
+Decides which attributes an image of a face has. It measures generators and takes no part in training any.
 
 | | |
 |---|---|
 | data | {config.data}, {config.size} x {config.size}, crop {config.crop} |
 | content hash | {config.content_hash} |
-| trained on | the training split alone, {config.train_pictures:,} pictures, each also mirrored |
-| measured on | the {config.heldout_pictures:,} pictures of the test split, which it never saw |
+| trained on | the training split alone, {config.train_images:,} images, each also mirrored |
+| measured on | the {config.heldout_images:,} images of the test split, which it never saw |
 | network | `{config.extractor}`, as it is; on its {config.dimension} features one hidden layer of {config.hidden} |
 | command | `{config.command}` |
 | date | {config.date} |
@@ -193,10 +193,10 @@ Decides which attributes a picture of a face has. It measures generators and tak
 | Limner | {config.limner_version} |
 | licence of the weights | {config.licence} |
 
-Its numbers hold for pictures prepared as those it learned from. It repeats what the people who labelled them
+Its numbers hold for images prepared as those it learned from. It repeats what the people who labelled them
 believed to see; it says nothing true about any person, and is not to be used to judge people.
 
-| attribute | balanced accuracy on test pictures |
+| attribute | balanced accuracy on test images |
 |---|---|
 {rows}
 """

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
@@ -22,20 +21,17 @@ from limner.core.files import new_folder, sha256, write_file
 from limner.core.randomness import sole_training, stream, torch_seed
 from limner.core.records import read_record
 from limner.data.packed import PackedFaces
-from limner.features.extractor import Extractor
+from limner.features.extractor import extract
 from limner.features.lite0 import Lite0
 from limner.judge.control import balanced_accuracy
 from limner.judge.judge import CARD, CONFIG, MEND, WEIGHTS, Head, Judge, JudgeConfig, card_of
-
-PORTION = 256  # pictures looked at between two steps of the progress bar
-
 
 # The judge is the mean of members, each trained without another fifth of the training split, on which its dividing
 # lines are then chosen. A mean of networks with one hidden layer is again one with one hidden layer.
 MEMBERS, UNITS = 5, 128
 EPOCHS, BATCH = 20, 256
-RATE, WEIGHT_DECAY = 1e-3, 1e-2
-BY_CHANCE = 0.002  # of balanced accuracy
+LR, WEIGHT_DECAY = 1e-3, 1e-2
+TOLERANCE = 0.002  # of balanced accuracy
 
 
 @checked
@@ -45,28 +41,29 @@ def train_judge(
 ) -> Judge:
     """Train a judge on the split `train` of `data`, measure it on the split `test`, and write the folder `out`.
 
-    Any data set with attributes will do. An attribute that every training picture has, or none, cannot be learned: the
-    judge keeps its place, always decides the same, and its accuracy is nan (as it is where the test pictures lack a
+    Any data set with attributes will do. An attribute that every training image has, or none, cannot be learned: the
+    judge keeps its place, always decides the same, and its accuracy is nan (as it is where the test images lack a
     class). The same seed on the same machine gives the same weights.
 
     Raises:
-        UserError: the data have no attributes or no test pictures, or `out` exists (without `force`).
+        UserError: the data have no attributes or no test images, or `out` exists (without `force`).
     """
     faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data)
     out = Path(out)
     if seed < 0:
         raise UserError(f"--seed is {seed}; it must be at least 0.")
     if not faces.attribute_names:
-        raise UserError(
-            f"{faces.path} has no attributes, so there is nothing to judge: prepare pictures with --labels."
-        )
+        raise UserError(f"{faces.path} has no attributes, so there is nothing to judge: prepare images with --labels.")
     train, test = faces.rows("train"), faces.rows("test")
     _check_room(out, force)
 
-    eyes = Lite0()
-    with progress_bar("looking", 2 * len(train) + len(test), "pictures", quiet) as advance:
-        views_VND = np.stack([_see(eyes, faces, train, mirrored, advance) for mirrored in (False, True)])
-        test_MD = _see(eyes, faces, test, False, advance)
+    backbone = Lite0()
+    with progress_bar("features", 2 * len(train) + len(test), "images", quiet) as advance:
+        views_VND = np.empty((2, len(train), backbone.dimension), np.float32)
+        test_MD = np.empty((len(test), backbone.dimension), np.float32)
+        extract(backbone, faces, train, views_VND[0], advance)
+        extract(backbone, faces, train, views_VND[1], advance, mirrored=True)
+        extract(backbone, faces, test, test_MD, advance)
     with progress_bar("learning", MEMBERS * EPOCHS, "epochs", quiet) as advance, torch.random.fork_rng(devices=[]):
         head = _train_head(torch.from_numpy(views_VND), torch.from_numpy(faces.attributes_NA[train]), seed, advance)
 
@@ -85,15 +82,15 @@ def train_judge(
                     faces.attribute_names, accuracy_A, constant_A | np.isnan(accuracy_A), strict=True
                 )
             },
-            extractor_sha256=eyes.weights_sha256,
-            dimension=eyes.dimension,
+            extractor_sha256=backbone.weights_sha256,
+            dimension=backbone.dimension,
             hidden=MEMBERS * UNITS,
             size=faces.size,
             crop=faces.info.crop.preset if faces.info.crop else "none",
             data=faces.info.source.name,
             content_hash=faces.info.content_hash,
-            train_pictures=len(train),
-            heldout_pictures=len(test),
+            train_images=len(train),
+            heldout_images=len(test),
             seed=seed,
             command=f"limner judge train {faces.path.name} --out {out.name} --seed {seed}",
             date=f"{datetime.now(UTC):%Y-%m-%d}",
@@ -103,25 +100,11 @@ def train_judge(
         )
         write_file(beside / CONFIG, (config.model_dump_json(indent=1) + "\n").encode())
         write_file(beside / CARD, card_of(config).encode())
-    return Judge(config, head, eyes)
-
-
-def _see(
-    eyes: Extractor, faces: PackedFaces, rows: NDArray[np.int64], mirrored: bool, advance: Callable[[int], None]
-) -> NDArray[np.float32]:
-    features_ND = np.empty((len(rows), eyes.dimension), np.float32)
-    for start in range(0, len(rows), PORTION):
-        some = slice(start, start + PORTION)
-        images_NHWC = faces.images_NHWC[rows[some]]
-        if mirrored:
-            images_NHWC = np.ascontiguousarray(images_NHWC[:, :, ::-1])
-        features_ND[some] = eyes.features(images_NHWC)
-        advance(len(images_NHWC))
-    return features_ND
+    return Judge(config, head, backbone)
 
 
 def _train_head(views_VND: Tensor, y_NA: Tensor, seed: int, advance: Callable[[int], None]) -> Head:
-    """The mean of the members, from the features of each picture as it is and mirrored."""
+    """The mean of the members, from the features of each image as it is and mirrored."""
     V, N, D = views_VND.shape
     fold_N = torch.from_numpy(stream(seed, "judge folds").permutation(N) % MEMBERS)
     mean_D = views_VND.mean(dim=(0, 1))
@@ -137,7 +120,7 @@ def _train_head(views_VND: Tensor, y_NA: Tensor, seed: int, advance: Callable[[i
         _train_member(head, views_VND, y_NA, torch.where(kept)[0], advance)
         with torch.inference_mode():
             logits_NA = torch.cat([head(view_ND[~kept])[1] for view_ND in views_VND])
-        head.logits.bias.data -= _dividing_lines(logits_NA, y_NA[~kept].repeat(V, 1))
+        head.logits.bias.data -= best_thresholds(logits_NA, y_NA[~kept].repeat(V, 1))
         members.append(head)
 
     joined = Head(D, MEMBERS * UNITS, y_NA.shape[1])
@@ -150,18 +133,18 @@ def _train_head(views_VND: Tensor, y_NA: Tensor, seed: int, advance: Callable[[i
 
 
 def _train_member(head: Head, views_VND: Tensor, y_NA: Tensor, rows: Tensor, advance: Callable[[int], None]) -> None:
-    """Train `head` on `rows`, on either view of a picture by chance."""
+    """Train `head` on `rows`, on a random view of each image."""
     share_A = y_NA[rows].float().mean(dim=0).clamp(1 / len(rows), 1 - 1 / len(rows))
     batch = min(BATCH, len(rows))
     steps = len(rows) // batch
-    optimizer = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=EPOCHS * steps, pct_start=0.1)
     for _ in range(EPOCHS):
         order = rows[torch.randperm(len(rows))]
         for rows_B in order[: steps * batch].view(steps, batch):
             y_BA = y_NA[rows_B].float()
             _, logits_BA = head(views_VND[torch.randint(len(views_VND), (batch,)), rows_B])
-            # Both classes of an attribute weigh the same in all, however few the pictures of one are.
+            # Both classes of an attribute weigh the same in all, however few the images of one are.
             loss_BA = -(
                 y_BA * F.logsigmoid(logits_BA) / share_A + (1 - y_BA) * F.logsigmoid(-logits_BA) / (1 - share_A)
             )
@@ -173,17 +156,17 @@ def _train_member(head: Head, views_VND: Tensor, y_NA: Tensor, rows: Tensor, adv
     head.eval()
 
 
-def _dividing_lines(logits_NA: Tensor, y_NA: Tensor) -> Tensor:
+def best_thresholds(logits_NA: Tensor, y_NA: Tensor) -> Tensor:
     """A logits, above which to decide for an attribute: of the best balanced accuracy; 0 where a class is missing.
 
-    Of the lines that are as good but for chance, the middle one is taken.
+    Of the lines that are as good within their spread, the middle one is taken.
     """
     order_NA = logits_NA.argsort(dim=0, descending=True)
     sorted_NA, hits_NA = logits_NA.gather(0, order_NA), y_NA.gather(0, order_NA).double()
     sensitivity_NA = hits_NA.cumsum(0) / hits_NA.sum(0)
     false_alarms_NA = (1 - hits_NA).cumsum(0) / (1 - hits_NA).sum(0)
     quality_NA = (sensitivity_NA - false_alarms_NA)[:-1]
-    good_NA = quality_NA >= quality_NA.amax(dim=0) - 2 * BY_CHANCE
+    good_NA = quality_NA >= quality_NA.amax(dim=0) - 2 * TOLERANCE
     lines_NA = (sorted_NA[:-1] + sorted_NA[1:]) / 2
     line_A = torch.stack([lines_N[good_N].median() for lines_N, good_N in zip(lines_NA.T, good_NA.T, strict=True)])
     return line_A.nan_to_num(0.0)

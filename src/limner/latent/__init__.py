@@ -1,1 +1,1 @@
-"""The space that pictures are made from: drawing latents."""
+"""The latent space: sampling latents and attribute vectors."""

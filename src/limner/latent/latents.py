@@ -1,4 +1,4 @@
-"""Drawing latents. Shapes: B batch, Z latent.
+"""Sampling latents. Shapes: B batch, Z latent.
 
 Distributions: `gaussian` N(0, 1); `uniform` on [-1, 1]; `spherical` uniform on the sphere of radius sqrt(Z), where
 Gaussian latents nearly all lie (White 2016).
@@ -27,7 +27,7 @@ def training_latents(count: int, latent: int, distribution: str, generator: torc
 def face_latents(seed: int, first: int, count: int, latent: int, distribution: str) -> Tensor:
     """Latents of the faces `first` ... `first + count - 1` of `seed`: `count` x `latent`, float32, on the CPU.
 
-    Each face has a random stream of its own, so face k of a seed has the same latent whatever is drawn beside it and
+    Each face has a random stream of its own, so face k of a seed has the same latent whatever is sampled beside it and
     whatever device the generator runs on.
     """
     z_BZ = torch.from_numpy(np.stack([_one_face(seed, first + k, latent, distribution) for k in range(count)]))

@@ -1,6 +1,6 @@
 """The Model: what training leaves. `model.safetensors`, `config.json` and a model card; loading one runs no code of it.
 
-Shapes: N faces, Z latent, H and W the picture's sides. Face k of a seed is the same face whatever is drawn beside it.
+Shapes: N faces, Z latent, H and W height and width. Face k of a seed is the same face whatever is sampled beside it.
 """
 
 import warnings
@@ -18,15 +18,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from limner.core.arguments import checked
+from limner.core.batching import batches_of
 from limner.core.device import all_finite, find_device, gains_by_bf16
 from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, write_file
-from limner.core.pixels import to_pixels
 from limner.core.records import check_sum, read_record
 from limner.core.version import __version__
-from limner.images.curve_plots import small_pictures
-from limner.latent.labels import face_labels, rare_request, read_asked
+from limner.latent.labels import face_labels, rare_request, read_requested
 from limner.latent.latents import face_latents
+from limner.model.output import OUTPUTS
 from limner.model.shipped import FOLDER, shipped_models
 from limner.networks import build_generator
 from limner.recipes.schema import GeneratorSettings
@@ -35,7 +35,7 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 NOTHING = np.zeros((0, 0), np.uint8)
 KNOWN = "known_attributes"  # among the weights, but none of them
 MEND = "take a whole copy of the model"
-# Every pass runs on exactly this many latents, so that a face does not depend on how many are asked for.
+# Every pass runs on exactly this many latents, so that a face does not depend on how many are sampled.
 BATCH = 64
 
 
@@ -48,17 +48,17 @@ class ModelConfig(BaseModel):
     format_version: Literal[1] = 1
     limner_version: str = __version__
     recipe: str
-    kind: Literal["pictures", "curves"] = "pictures"
+    kind: Literal["images", "curves"] = "images"
     size: Literal[15, 32, 64, 128]
-    """The pictures' width and height, or the number of a curve's points."""
+    """The images' width and height, or the number of a curve's points."""
     latent_size: int = Field(ge=1, le=3 * 128 * 128)
     latent_distribution: Literal["gaussian", "uniform", "spherical"]
     pixel_range: Literal["signed", "unit", "byte"] = "signed"
     generator: GeneratorSettings
     attribute_names: tuple[str, ...] = ()
     """What the generator is given beside the latent; empty where it takes no attributes."""
-    images: int = Field(ge=0)
-    """Images shown in training."""
+    images_seen: int = Field(ge=0)
+    """Images seen in training."""
     ema_halflife_images: float
     data: dict[str, str | int]
     licence: str
@@ -67,14 +67,14 @@ class ModelConfig(BaseModel):
 
 
 class Model:
-    """A trained generator and how to draw from it."""
+    """A trained generator and how to sample from it."""
 
     def __init__(
         self, config: ModelConfig, generator: nn.Module, device: torch.device, known_MA: NDArray[np.uint8] = NOTHING
     ) -> None:
         self.config = config
         self.known_MA = known_MA
-        """Attribute vectors of training pictures, from which those of new faces are drawn; 0 x 0 without attributes."""
+        """Attribute vectors of training images, from which those of new faces are sampled; 0 x 0 without attributes."""
         self.device = device
         self.generator = generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
@@ -118,20 +118,20 @@ class Model:
         """The faces `first` ... `first + count - 1` of `seed`: uint8, N x H x W x 3, 0 to 255.
 
         `with_` and `without` name attributes that the faces shall and shall not have, in a list or with commas between
-        them; all others follow as they go together in the training pictures. `truncation` multiplies the latents: 1 is
+        them; all others follow as they go together in the training images. `truncation` multiplies the latents: 1 is
         the model as it was trained, less gives more ordinary faces, 0 one face, or of a model with attributes one for
-        each attribute vector. `precision` is the number format of the convolutions (`auto`: bf16 where the device gains
+        each attribute vector. `precision` is the precision of the convolutions (`auto`: bf16 where the device gains
         by it).
 
-        Warns where what is asked for is rarer than 1 in 10,000 in the training data. Raises UserError for a count,
-        seed, first or truncation out of range, an attribute that the model does not know, and for attributes asked of a
-        model that was trained without.
+        Warns where the request is rarer than 1 in 10,000 in the training data. Raises UserError for a count,
+        seed, first or truncation out of range, an attribute that the model does not know, and for attributes requested
+        of a model that was trained without.
         """
         labels_NA = self.labels(count, seed, with_=with_, without=without, first=first)
-        portions = self.batches(
+        batches = self.batches(
             count, seed, truncation=truncation, first=first, precision=precision, labels_NA=labels_NA
         )
-        return np.concatenate(list(portions))
+        return np.concatenate(list(batches))
 
     @checked
     def labels(
@@ -143,7 +143,7 @@ class Model:
         without: str | Sequence[str] = (),
         first: int = 0,
     ) -> NDArray[np.uint8]:
-        """The attribute vectors with which `sample` draws: uint8, N x A, in the order of `config.attribute_names`.
+        """The attribute vectors that `sample` uses: uint8, N x A, in the order of `config.attribute_names`.
 
         Warns and raises as `sample`.
         """
@@ -151,14 +151,14 @@ class Model:
         if not self.config.attribute_names:
             if with_ or without:
                 raise UserError(
-                    f"This model ({self.config.recipe}) was trained without attributes, it cannot draw faces with or "
+                    f"This model ({self.config.recipe}) was trained without attributes, it cannot sample faces with or "
                     "without some; recipes that can are modern-attributes, acgan and cgan."
                 )
             return np.zeros((count, 0), np.uint8)
-        asked = read_asked(self.config.attribute_names, with_, without)
-        if note := rare_request(self.known_MA, asked, self.config.attribute_names):
+        requested = read_requested(self.config.attribute_names, with_, without)
+        if note := rare_request(self.known_MA, requested, self.config.attribute_names):
             warnings.warn(note, stacklevel=3)
-        return face_labels(seed, first, count, self.known_MA, asked)
+        return face_labels(seed, first, count, self.known_MA, requested)
 
     @checked
     def batches(
@@ -171,9 +171,9 @@ class Model:
         precision: Literal["auto", "bf16", "fp32"] = "auto",
         labels_NA: NDArray[np.uint8] | None = None,
     ) -> Iterator[NDArray[np.uint8]]:
-        """The faces of `sample` in portions of at most 64, so that any number of them fits in memory.
+        """The faces of `sample` in batches of at most 64, so that any number of them fits in memory.
 
-        `labels_NA` are the faces' attribute vectors, uint8 N x A; by default as in `sample` without any wish.
+        `labels_NA` are the faces' attribute vectors, uint8 N x A; by default as in `sample` without a request.
         """
         _check_range(count, seed, first)
         if not 0 <= truncation <= 2:
@@ -183,41 +183,41 @@ class Model:
         attributes = len(self.config.attribute_names)
         if labels_NA.shape != (count, attributes):
             raise UserError(f"labels_NA has the shape {labels_NA.shape}; it must be {(count, attributes)}.")
-        return self._portions(count, seed, truncation, first, precision, labels_NA)
+        return self._batches(count, seed, truncation, first, precision, labels_NA)
 
-    def _portions(
+    def _batches(
         self, count: int, seed: int, truncation: float, first: int, precision: str, labels_NA: NDArray[np.uint8]
     ) -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, count, BATCH):
-            z_BZ = face_latents(seed, first + start, BATCH, self.config.latent_size, self.config.latent_distribution)
-            y_BA = torch.from_numpy(labels_NA[start : start + BATCH]).float()
+        for some in batches_of(count, BATCH):
+            z_BZ = face_latents(
+                seed, first + some.start, BATCH, self.config.latent_size, self.config.latent_distribution
+            )
+            y_BA = torch.from_numpy(labels_NA[some]).float()
             y_BA = F.pad(y_BA, (0, 0, 0, BATCH - len(y_BA)))  # a pass of another size could give other last bits
-            yield self.generate(z_BZ * truncation, y_BA, precision)[: count - start]
+            yield self.generate(z_BZ * truncation, y_BA, precision)[: some.stop - some.start]
 
     @property
     def precision(self) -> str:
-        """The number format that `auto` stands for on this model's device."""
-        gains = self.config.kind == "pictures" and gains_by_bf16(self.device)
+        """The precision that `auto` stands for on this model's device."""
+        gains = OUTPUTS[self.config.kind].gains_by_bf16 and gains_by_bf16(self.device)
         return "bf16" if gains else "fp32"
 
     def generate(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> NDArray[np.uint8]:
-        """Latents B x Z and attributes B x A -> pictures, uint8, B x H x W x 3.
+        """Latents B x Z and attributes B x A -> images, uint8, B x H x W x 3.
 
-        A model of curves draws each in a picture of 64 x 64. Raises UserError where a number that its generator gives
+        A model of curves plots each in an image of 64 x 64. Raises UserError where a number that its generator gives
         is not finite.
         """
         x_BCHW = self.raw(z_BZ, y_BA, precision)
         if not all_finite([x_BCHW]):
-            raise UserError(f"This model ({self.config.recipe}) makes pictures that are infinite or NaN: train anew.")
-        if self.config.kind == "curves":
-            return small_pictures(x_BCHW.float().cpu().numpy())
-        return to_pixels(x_BCHW, self.config.pixel_range)
+            raise UserError(f"This model ({self.config.recipe}) makes images that are infinite or NaN: train anew.")
+        return OUTPUTS[self.config.kind].to_images(x_BCHW, self.config.pixel_range)
 
     @torch.inference_mode()
     def raw(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> Tensor:
         """What the generator gives for latents B x Z and attributes B x A, on the model's device.
 
-        Pictures B x 3 x H x W in `config.pixel_range`, not clipped, or the heights of curves, B x P.
+        Images B x 3 x H x W in `config.pixel_range`, not clipped, or the heights of curves, B x P.
         """
         wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16):
@@ -257,7 +257,7 @@ def read_config(folder: Path) -> ModelConfig:
 def save_model(folder: Path, generator: nn.Module, config: ModelConfig, known_MA: NDArray[np.uint8] = NOTHING) -> None:
     """Write a model folder in one step: the weights of `generator`, and `config` with their checksum.
 
-    `known_MA` are the attribute vectors of training pictures that a conditional model draws from. Raises UserError, and
+    `known_MA` are the attribute vectors of training images that a conditional model samples from. Raises UserError, and
     writes nothing, where a weight is not finite.
     """
     if not all_finite(generator.state_dict().values()):
@@ -274,9 +274,8 @@ def save_model(folder: Path, generator: nn.Module, config: ModelConfig, known_MA
 
 def _card(config: ModelConfig) -> str:
     data = ", ".join(f"{key} {value}" for key, value in config.data.items())
-    things, draws = "faces", f"{config.size} x {config.size} pictures of people who do not exist"
-    if config.kind == "curves":
-        things, draws = "curves", f"curves of {config.size} points, each in a picture of 64 x 64"
+    output = OUTPUTS[config.kind]
+    things, content = output.things, output.description.format(size=config.size)
     return f"""---
 library_name: limner
 license: other
@@ -284,20 +283,20 @@ tags: [{things}, gan, image-generation]
 ---
 # {config.recipe}: a generator of {things}, made with Limner
 
-Draws {draws}.
+Generates {content}.
 
 | | |
 |---|---|
 | recipe | `{config.recipe}` |
-| images shown in training | {config.images:,} |
-| weights | running mean of the generator, half-life {config.ema_halflife_images:,.0f} images |
+| images seen in training | {config.images_seen:,} |
+| weights | EMA of the generator, half-life {config.ema_halflife_images:,.0f} images |
 | data | {data} |
 | licence of the weights | {config.licence} |
 | Limner | {config.limner_version} |
 
     limner sample . --out {things}.png --count 64 --seed 0
 
-The exact settings are in `config.json`. What it draws is synthetic; say so wherever you show it.
+The exact settings are in `config.json`. Its images are synthetic; say so wherever you show it.
 """
 
 

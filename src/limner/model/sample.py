@@ -1,4 +1,4 @@
-"""`limner sample`: new faces as a PNG grid or as single files, and the same picture once more from its own metadata."""
+"""`limner sample`: new faces as a PNG grid or as single files, and the same image once more from its own metadata."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ MAX_GRID = 4096
 
 
 class Settings(BaseModel):
-    """What makes a picture again; in every generated PNG."""
+    """What makes an image again; in every generated PNG."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,7 +39,7 @@ class Settings(BaseModel):
     without: tuple[str, ...] = ()
     precision: Literal["bf16", "fp32"]
     limner: str
-    """Limner's version that made the picture."""
+    """Limner's version that made the image."""
 
 
 @checked
@@ -59,12 +59,12 @@ def sample(
     force: bool = False,
     quiet: bool = False,
 ) -> Path:
-    """Draw `count` faces of `seed` from `model`: one PNG grid, or with `single` a folder of one PNG a face.
+    """Sample `count` faces of `seed` from `model`: one PNG grid, or with `single` a folder of one PNG a face.
 
     `with_` and `without` are attributes that the faces shall and shall not have, in a list or with commas between them,
-    and `truncation` multiplies the latents, as in `Model.sample`. Faces are numbered; those from `first` on are drawn.
-    Face k of a seed is the same whatever the count. Memory does not grow with the count of single files. Warns as
-    `Model.sample`.
+    and `truncation` multiplies the latents, as in `Model.sample`. Faces are numbered; those from `first` on are
+    sampled. Face k of a seed is the same whatever the count. Memory does not grow with the count of single files. Warns
+    as `Model.sample`.
 
     Raises:
         UserError: a setting is out of range, there is no model, it knows no such attribute, or `out` exists (without
@@ -74,11 +74,11 @@ def sample(
     folder = find_model(Path(model))
     if single:
         if out.suffix.lower() == ".png":
-            raise UserError(f"--single writes a folder of pictures: give one as --out, not the file {out}.")
+            raise UserError(f"--single writes a folder of images: give one as --out, not the file {out}.")
         if out.is_dir() and any(out.iterdir()) and not force:
             raise UserError(f"{out} is not empty: choose another --out, or write into it with --force.")
     else:
-        _check_picture(out, force)
+        _check_image(out, force)
         if count > MAX_GRID:
             raise UserError(
                 f"A grid holds at most {MAX_GRID:,} faces: for {count:,}, write single files with --single."
@@ -97,13 +97,13 @@ def sample(
         "limner": __version__,
     }
     labels_NA = loaded.labels(count, seed, with_=with_, without=without, first=first)
-    portions = loaded.batches(count, seed, truncation=truncation, first=first, labels_NA=labels_NA)
+    batches = loaded.batches(count, seed, truncation=truncation, first=first, labels_NA=labels_NA)
     with progress_bar("sample", count, "faces", quiet) as advance:
         if single:
-            _write_singles(out, portions, first, count, made_by, advance)
+            _write_singles(out, batches, first, count, made_by, advance)
         else:
             faces = []
-            for portion_NHWC in portions:
+            for portion_NHWC in batches:
                 faces.append(portion_NHWC)
                 advance(len(portion_NHWC))
             grid = Settings(first=first, count=count, columns=columns or math.ceil(math.sqrt(count)), **made_by)
@@ -112,22 +112,22 @@ def sample(
 
 
 @checked
-def recreate(picture: str | Path, out: str | Path, *, model: str | Path | None = None, force: bool = False) -> Path:
-    """Make a picture of `limner sample` once more, from the settings in it; `model` says where the model is now.
+def recreate(image: str | Path, out: str | Path, *, model: str | Path | None = None, force: bool = False) -> Path:
+    """Make an image of `limner sample` once more, from the settings in it; `model` says where the model is now.
 
     Raises:
-        UserError: the picture does not say how it was made, or its model is not there or not the one it was made with.
+        UserError: the image does not say how it was made, or its model is not there or not the one it was made with.
     """
     out = Path(out)
     try:
-        settings = Settings.model_validate(read_settings(Path(picture)))
+        settings = Settings.model_validate(read_settings(Path(image)))
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UserError(f"{picture} says how it was made, but {problem['loc'][0]} is off: {problem['msg']}.") from None
-    _check_picture(out, force)
+        raise UserError(f"{image} says how it was made, but {problem['loc'][0]} is off: {problem['msg']}.") from None
+    _check_image(out, force)
     folder = find_model(Path(model if model is not None else settings.model))
     if read_config(folder).weights_sha256 != settings.weights_sha256:
-        raise UserError(f"{picture} was made with other weights than those in {folder}: name the right model.")
+        raise UserError(f"{image} was made with other weights than those in {folder}: name the right model.")
     faces_NHWC = Model.load(folder).sample(
         settings.count,
         settings.seed,
@@ -141,9 +141,9 @@ def recreate(picture: str | Path, out: str | Path, *, model: str | Path | None =
     return out
 
 
-def _check_picture(out: Path, force: bool) -> None:
+def _check_image(out: Path, force: bool) -> None:
     if out.suffix.lower() != ".png":
-        raise UserError(f"{out} does not end in .png: pictures are written as PNG (or as a folder, with --single).")
+        raise UserError(f"{out} does not end in .png: images are written as PNG (or as a folder, with --single).")
     if out.exists() and not force:
         raise UserError(f"{out} exists: choose another --out, or replace it with --force.")
     if not out.parent.is_dir():
@@ -151,13 +151,13 @@ def _check_picture(out: Path, force: bool) -> None:
 
 
 def _write_grid(out: Path, faces_NHWC: NDArray[np.uint8], settings: Settings) -> None:
-    picture = face_grid(faces_NHWC, settings.columns, padding=0 if settings.count == 1 else 2)
-    write_file(out, generated_png(picture, settings.model_dump()))
+    image = face_grid(faces_NHWC, settings.columns, padding=0 if settings.count == 1 else 2)
+    write_file(out, generated_png(image, settings.model_dump()))
 
 
 def _write_singles(
     out: Path,
-    portions: Iterator[NDArray[np.uint8]],
+    batches: Iterator[NDArray[np.uint8]],
     first: int,
     count: int,
     made_by: dict[str, Any],
@@ -165,7 +165,7 @@ def _write_singles(
 ) -> None:
     digits = max(6, len(str(first + count - 1)))
     index = first
-    for portion_NHWC in portions:
+    for portion_NHWC in batches:
         out.mkdir(parents=True, exist_ok=True)
         for face_HWC in portion_NHWC:
             settings = Settings(first=index, count=1, columns=1, **made_by)

@@ -29,7 +29,7 @@ ENCODERS: dict[type[NetworkSettings], type[nn.Module]] = {
 
 
 def build_generator(settings: NetworkSettings, size: int, latent: int) -> nn.Module:
-    """The generator that `settings` describe: latents B x `latent` -> pictures B x 3 x `size` x `size`.
+    """The generator that `settings` describe: latents B x `latent` -> images B x 3 x `size` x `size`.
 
     Raises UserError where the network is not made for that size or latent.
     """
@@ -39,7 +39,7 @@ def build_generator(settings: NetworkSettings, size: int, latent: int) -> nn.Mod
 def build_discriminator(settings: NetworkSettings, size: int, channels: int = 3, outputs: int = 1) -> nn.Module:
     """The discriminator that `settings` describe: B x `channels` x `size` x `size` -> B x `outputs`.
 
-    More than three `channels`: attributes as maps behind the picture's own. Raises UserError where the network is not
+    More than three `channels`: attributes as maps behind the image's own. Raises UserError where the network is not
     made for that size.
     """
     return DISCRIMINATORS[type(settings)](settings, size, channels, outputs)

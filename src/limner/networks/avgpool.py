@@ -1,7 +1,7 @@
 """Report 000's networks: two generators and the average-pooling discriminator that both play against.
 
-Pictures are in [0, 255] ("feature scaling: none"): the generators end in a ReLU, which is open above. Weights start as
-torch starts them. Shapes: B batch, Z latent, C channels, H and W the picture's sides, O outputs.
+Images are in [0, 255] ("feature scaling: none"): the generators end in a ReLU, which is open above. Weights start as
+torch starts them. Shapes: B batch, Z latent, C channels, H and W the image's height and width, O outputs.
 """
 
 from typing import Literal
@@ -36,7 +36,7 @@ class AvgpoolGenerator(nn.Module):
     def __init__(self, settings: AvgpoolGeneratorSettings, size: int, latent: int) -> None:
         super().__init__()
         if size != 64:
-            raise UserError(f"data.size is {size}; the generator avgpool makes pictures of 64 only.")
+            raise UserError(f"data.size is {size}; the generator avgpool makes images of 64 only.")
         if latent != 5 * 5 * 5:
             raise UserError(f"latent.size is {latent}; the generator avgpool takes 125, and no attributes beside them.")
         self.main = nn.Sequential(
@@ -62,7 +62,7 @@ class AvgpoolGenerator(nn.Module):
 
 
 class AutoencoderGenerator(nn.Module):
-    """The report's "autoencoder": noise of the picture's own shape through five convolutions of stride 1."""
+    """The report's "autoencoder": noise of the image's own shape through five convolutions of stride 1."""
 
     def __init__(self, settings: AutoencoderGeneratorSettings, size: int, latent: int) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""The DCGAN of Radford et al. (2016) as reports 001 and 002 print it: generator and discriminator side by side.
+"""The DCGAN of Radford et al. (2016) as reports 001 and 002 print it: generator and discriminator.
 
-Shapes: B batch, Z latent, C channels, H and W the picture's sides, O outputs. `init_std` is the standard deviation of
-the normal from which all convolution and linear weights start; scales of batch norm start at N(1, init_std) as in the
-paper, biases at zero.
+Shapes: B batch, Z latent, C channels, H and W the image's height and width, O outputs. `init_std` is the standard
+deviation of the normal from which all convolution and linear weights start; scales of batch norm start at N(1,
+init_std) as in the paper, biases at zero.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from limner.networks.layers import Conv2d, ConvTranspose2d, WideSigmoid, init_normal
 from limner.networks.settings import NetworkSettings
 
-# `layer` normalises over all of a picture's channels and places: the norm for critics under a gradient penalty, which
-# pictures of one batch must not share (Gulrajani et al. 2017). With `none` every convolution has a bias: ours, since
+# `layer` normalises over all of an image's channels and places: the norm for critics under a gradient penalty, which
+# images of one batch must not share (Gulrajani et al. 2017). With `none` every convolution has a bias: ours, since
 # without one the network could only scale with its input.
 Norm = Literal["batch", "layer", "none"]
 OUTPUTS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "sigmoid": WideSigmoid}
@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {"relu": nn.ReLU, "leaky-relu
 
 
 class _GeneratorSettings(NetworkSettings):
-    """`width`: channels at 4x4, halved at each doubling of the side. `output`: tanh for [-1, 1], sigmoid for [0, 1].
+    """`width`: channels at 4x4, halved at each upsampling. `output`: tanh for [-1, 1], sigmoid for [0, 1].
 
     `activation`: between the convolutions; `leaky-relu` has the discriminator's slope, 0.2.
     """
@@ -43,10 +43,10 @@ class _GeneratorSettings(NetworkSettings):
 
 
 class _DiscriminatorSettings(NetworkSettings):
-    """`width`: channels after the first convolution, doubled at each halving of the side.
+    """`width`: channels after the first convolution, doubled at each downsampling.
 
-    `downsampling`: how the side is halved. `stride` is the DCGAN's; the pools follow a 3x3 convolution of stride 1;
-    `hybrid` has strides in the first half and average pools in the second. Report 002 tried "a hybrid network" and
+    `downsampling`: how the resolution is halved. `stride` is the DCGAN's; the pools follow a 3x3 convolution of stride
+    1; `hybrid` has strides in the first half and average pools in the second. Report 002 tried "a hybrid network" and
     "pooling" and says no more of them: what they are here is ours.
     """
 
@@ -73,7 +73,7 @@ class Dcgan32DiscriminatorSettings(_DiscriminatorSettings):
 
 
 class DcganGenerator(nn.Module):
-    """Report 002's generator: transposed convolutions from a 1x1 latent to the picture, batch norm, ReLU, tanh."""
+    """Report 002's generator: transposed convolutions from a 1x1 latent to the image, batch norm, ReLU, tanh."""
 
     def __init__(self, settings: DcganGeneratorSettings, size: int, latent: int) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class DcganGenerator(nn.Module):
             ConvTranspose2d(latent, settings.width, 4, 1, 0, bias=_bias(settings)),
             *_norm(settings, settings.width),
             ACTIVATIONS[settings.activation](inplace=True),
-            *_doublings(settings, size),
+            *_upsampling(settings, size),
         )
         init_normal(self, settings.init_std)
 
@@ -100,7 +100,7 @@ class DcganDiscriminator(nn.Module):
         super().__init__()
         top = settings.width * size // 8
         head = Conv2d(top, outputs, 4, 1, 0, bias=_bias(settings))
-        self.main = nn.Sequential(*_halvings(settings, size, channels), head)
+        self.main = nn.Sequential(*_downsampling(settings, size, channels), head)
         init_normal(self, settings.init_std)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class Dcgan32Generator(nn.Module):
     def __init__(self, settings: Dcgan32GeneratorSettings, size: int, latent: int) -> None:
         super().__init__()
         self.linear = nn.Linear(latent, settings.width * 4 * 4)
-        self.main = nn.Sequential(nn.Unflatten(1, (settings.width, 4, 4)), *_doublings(settings, size))
+        self.main = nn.Sequential(nn.Unflatten(1, (settings.width, 4, 4)), *_upsampling(settings, size))
         init_normal(self, settings.init_std)
 
     def forward(self, z_BZ: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ class Dcgan32Discriminator(nn.Module):
 
     def __init__(self, settings: Dcgan32DiscriminatorSettings, size: int, channels: int = 3, outputs: int = 1) -> None:
         super().__init__()
-        self.main = nn.Sequential(*_halvings(settings, size, channels), nn.Flatten())
+        self.main = nn.Sequential(*_downsampling(settings, size, channels), nn.Flatten())
         self.linear = nn.Linear(settings.width * size // 8 * 4 * 4, outputs)
         init_normal(self, settings.init_std)
 
@@ -136,8 +136,8 @@ class Dcgan32Discriminator(nn.Module):
         return self.linear(self.main(x_BCHW))  # type: ignore[no-any-return]
 
 
-def _doublings(settings: _GeneratorSettings, size: int) -> list[nn.Module]:
-    """Transposed convolutions from `settings.width` channels at 4x4 to a picture of `size`."""
+def _upsampling(settings: _GeneratorSettings, size: int) -> list[nn.Module]:
+    """Transposed convolutions from `settings.width` channels at 4x4 to an image of `size`."""
     layers: list[nn.Module] = []
     width = settings.width
     for _ in range(int(log2(size // 8))):
@@ -147,21 +147,21 @@ def _doublings(settings: _GeneratorSettings, size: int) -> list[nn.Module]:
     return [*layers, ConvTranspose2d(width, 3, 4, 2, 1, bias=_bias(settings)), OUTPUTS[settings.output]()]
 
 
-def _halvings(settings: _DiscriminatorSettings, size: int, channels: int) -> list[nn.Module]:
-    """Convolutions from a picture of `size` to 4x4, the channels doubling; no norm after the first."""
+def _downsampling(settings: _DiscriminatorSettings, size: int, channels: int) -> list[nn.Module]:
+    """Convolutions from an image of `size` to 4x4, the channels doubling; no norm after the first."""
     layers: list[nn.Module] = []
     steps = int(log2(size // 4))
     width = settings.width
     for step in range(steps):
-        layers += _halving(settings, channels, width, first_half=2 * step < steps)
+        layers += _downsample(settings, channels, width, first_half=2 * step < steps)
         layers += _norm(settings, width) if step > 0 else []
         layers.append(nn.LeakyReLU(0.2, inplace=True))
         channels, width = width, 2 * width
     return layers
 
 
-def _halving(settings: _DiscriminatorSettings, channels: int, width: int, first_half: bool) -> list[nn.Module]:
-    """One convolution that halves the side, or one and a pool."""
+def _downsample(settings: _DiscriminatorSettings, channels: int, width: int, first_half: bool) -> list[nn.Module]:
+    """One convolution that downsamples, or one and a pool."""
     kind = settings.downsampling
     if kind == "stride" or (kind == "hybrid" and first_half):
         return [Conv2d(channels, width, 4, 2, 1, bias=_bias(settings))]

@@ -2,7 +2,7 @@
 
 Shapes: B batch, C channels, H height, W width; P a window's place, K kernel side. On the CPU, strided convolutions with
 many channels run as one matrix product over gathered windows ("im2col"): oneDNN's own kernels for them reach a small
-part of the machine's speed where a picture has few places and many channels, the backward pass above all.
+part of the machine's speed where an image has few places and many channels, the backward pass above all.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from limner.core.errors import UserError
 EPSILON = 1e-8
 # Below this many channels in times channels out the gathering costs more than the product saves.
 GEMM_MIN_CHANNELS = 128 * 128
-# Kernels of 3x3 gain from it later: with eight times the channels, and on pictures of 8x8 and below.
+# Kernels of 3x3 gain from it later: with eight times the channels, and on images of 8x8 and below.
 FEW_PLACES = 8 * 8
 
 
@@ -49,7 +49,7 @@ def _places(side: int, kernel: int, stride: int, padding: int) -> int:
 
 
 def _overlap(tap: int, places: int, side: int, stride: int, padding: int) -> tuple[slice, slice]:
-    """Which places of a window's `tap` fall inside the picture, and on which of its `side` pixels."""
+    """Which places of a window's `tap` fall inside the image, and on which of its `side` pixels."""
     first = max(0, -((tap - padding) // stride))
     last = min(places - 1, (side - 1 + padding - tap) // stride)
     start = first * stride + tap - padding
@@ -137,10 +137,10 @@ class PixelNorm(nn.Module):
 
 
 class MinibatchStandardDeviation(nn.Module):
-    """Add a channel that tells how much the pictures of a group differ (Karras et al. 2018).
+    """Add a channel that tells how much the images of a group differ (Karras et al. 2018).
 
     Of every channel and place the standard deviation over the group, then the mean of these: one number for a group.
-    A group is `group` pictures that follow one another in the batch; 0: the whole batch.
+    A group is `group` images that follow one another in the batch; 0: the whole batch.
     """
 
     def __init__(self, group: int = 0) -> None:
@@ -155,7 +155,7 @@ class MinibatchStandardDeviation(nn.Module):
             raise UserError(
                 f"A batch of {B} cannot be cut into groups of {group} (the minibatch standard deviation's)."
             )
-        # In bf16 the differences between pictures that are nearly alike would be lost.
+        # In bf16 the differences between images that are nearly alike would be lost.
         x_NGCHW = x_BCHW.to(torch.promote_types(x_BCHW.dtype, torch.float32)).view(-1, group, C, H, W)
         variance_NCHW = (x_NGCHW - x_NGCHW.mean(1, keepdim=True)).square().mean(1)
         statistic_N = (variance_NCHW + EPSILON).sqrt().mean((1, 2, 3))  # the plain root has no gradient at 0

@@ -1,10 +1,11 @@
 """Our own networks: DCGAN's convolutions without norm in the discriminator, residual blocks between them if wanted.
 
-Every doubling and halving of the side is one 4x4 convolution of stride 2, as in Radford et al. (2016): of all ways to
-change the side it moves the least memory for what it computes. Between two of them lie `depth` residual blocks whose
-last convolution starts at zero, without norm, as in R3GAN (Huang et al. 2024). The discriminator ends in a minibatch
-standard deviation (Karras et al. 2018) and one linear layer. Weights start as He et al. (2015) have it. What each part
-is worth: docs/modern.md. Shapes: B batch, Z latent, C channels, H and W the picture's sides, O outputs.
+Every upsampling and downsampling is one 4x4 convolution of stride 2, as in Radford et al. (2016): of all ways to
+change the resolution it moves the least memory for what it computes. Between two of them lie `depth` residual blocks
+whose last convolution starts at zero, without norm, as in R3GAN (Huang et al. 2024). The discriminator ends in a
+minibatch standard deviation (Karras et al. 2018) and one linear layer. Weights start as He et al. (2015) have it. What
+each part is worth: docs/modern.md. Shapes: B batch, Z latent, C channels, H and W the image's height and width, O
+outputs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,9 +23,9 @@ SLOPE = 0.2
 
 
 class _Settings(NetworkSettings):
-    """`width`: channels at half the picture's side, twice as many at each halving, at most `max_width`.
+    """`width`: channels at half the image's resolution, twice as many at each downsampling, at most `max_width`.
 
-    `depth`: residual blocks at each side from 4x4 to half the picture's.
+    `depth`: residual blocks at each resolution from 4x4 to half the image's.
     """
 
     network: Literal["modern"]
@@ -40,7 +41,7 @@ class ModernGeneratorSettings(_Settings):
 
 
 class ModernDiscriminatorSettings(_Settings):
-    """`stddev_group`: pictures over which the minibatch standard deviation is taken, 0: none."""
+    """`stddev_group`: images over which the minibatch standard deviation is taken, 0: none."""
 
     stddev_group: int = Field(default=4, ge=0)
 
@@ -99,7 +100,7 @@ class ModulatedBatchNorm(nn.Module):
     """Batch norm whose scale and shift are linear in the latent, and so in the attributes beside it.
 
     It is the self-modulation of Chen et al. (2019), and conditional batch norm where there are attributes: what a face
-    shall be is told to every side, not to 4x4 alone. Starts as plain batch norm.
+    shall be is given to every resolution, not to 4x4 alone. Starts as plain batch norm.
     """
 
     def __init__(self, width: int, latent: int) -> None:
@@ -128,8 +129,8 @@ class Residual(nn.Module):
 
 def _widths(settings: _Settings, size: int) -> Sequence[int]:
     """Channels at 4x4, 8x8 and so on up to half of `size`."""
-    sides = int(log2(size // 4))
-    return [min(settings.width * 2 ** (sides - 1 - step), settings.max_width) for step in range(sides)]
+    resolutions = int(log2(size // 4))
+    return [min(settings.width * 2 ** (resolutions - 1 - step), settings.max_width) for step in range(resolutions)]
 
 
 def _norm(norm: str, width: int, latent: int) -> list[nn.Module]:

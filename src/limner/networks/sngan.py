@@ -1,8 +1,8 @@
 """Report 004's networks: spectral norm on every convolution, pixel norm, a minibatch standard deviation.
 
-The report says so much in words; the pictures of its networks are lost. The layers here are ours: DCGAN's 4x4
+The report says so much in words; the images of its networks are lost. The layers here are ours: DCGAN's 4x4
 convolutions of stride 2 with LeakyReLU(0.2) throughout, as in the papers that the report's layers come from (Miyato et
-al. 2018, Karras et al. 2018). Shapes: B batch, Z latent, C channels, H and W the picture's sides, O outputs.
+al. 2018, Karras et al. 2018). Shapes: B batch, Z latent, C channels, H and W the image's height and width, O outputs.
 """
 
 from math import log2
@@ -17,7 +17,7 @@ from limner.networks.settings import NetworkSettings
 
 
 class SnganGeneratorSettings(NetworkSettings):
-    """`width`: channels at 4x4, halved at each doubling of the side. `init_std`: of weights before spectral norm."""
+    """`width`: channels at 4x4, halved at each upsampling. `init_std`: of weights before spectral norm."""
 
     network: Literal["sngan-pixelnorm"]
     width: int = Field(ge=64, le=4096, multiple_of=32)
@@ -25,9 +25,9 @@ class SnganGeneratorSettings(NetworkSettings):
 
 
 class SnganDiscriminatorSettings(NetworkSettings):
-    """`width`: channels after the first convolution, doubled at each halving of the side.
+    """`width`: channels after the first convolution, doubled at each downsampling.
 
-    `stddev_group`: pictures over which the minibatch standard deviation is taken, 0: all of the batch.
+    `stddev_group`: images over which the minibatch standard deviation is taken, 0: all of the batch.
     """
 
     network: Literal["sngan-pixelnorm"]
@@ -50,7 +50,7 @@ class SnganGenerator(nn.Module):
         for _ in range(int(log2(size // 8))):
             layers += [ConvTranspose2d(width, width // 2, 4, 2, 1), PixelNorm(), nn.LeakyReLU(0.2, inplace=True)]
             width //= 2
-        # No pixel norm on the picture: it would fix every pixel's brightness.
+        # No pixel norm on the image: it would fix every pixel's brightness.
         self.main = nn.Sequential(*layers, ConvTranspose2d(width, 3, 4, 2, 1), nn.Tanh())
         init_normal(self, settings.init_std)
         _normalise_convolutions(self)

@@ -15,7 +15,7 @@ from limner.networks.dcgan import (
 
 
 class ConvolutionalEncoder(nn.Module):
-    """Pictures -> means and log variances of a Gaussian with independent dimensions."""
+    """Images -> means and log variances of a Gaussian with independent dimensions."""
 
     def __init__(
         self, settings: DcganDiscriminatorSettings | Dcgan32DiscriminatorSettings, size: int, latent: int

@@ -1,7 +1,7 @@
 """Adversarial losses as pure functions of logits: means over the batch, finite for every finite logit.
 
-A discriminator's logit (a critic's output) is large where it believes the picture real. Both functions of an
-`Objective` take the logits of real and of generated pictures, B each and in fp32, and return what the player minimises.
+A discriminator's logit (a critic's output) is large where it believes the image real. Both functions of an
+`Objective` take the logits of real and of generated images, B each and in fp32, and return what the player minimises.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch import Tensor
 class Objective(NamedTuple):
     """One game: both players' losses, each of (real_B, fake_B).
 
-    `paired`: the generator's loss needs the logits of real images too; the others do not look at them. `log_odds`: a
+    `paired`: the generator's loss needs the logits of real images too; the others do not use them. `log_odds`: a
     logit is the log odds of being real, and 0 is the border. `critic`: it scores, and a critic that tells all apart
     still has a slope.
     """
@@ -67,7 +67,7 @@ def generator_mean(_real_B: Tensor, fake_B: Tensor) -> Tensor:
 
 
 def discriminator_relativistic(real_B: Tensor, fake_B: Tensor) -> Tensor:
-    """-mean(log sigmoid(real - fake)), RpGAN of Jolicoeur-Martineau (2018): each picture against one of the other kind.
+    """-mean(log sigmoid(real - fake)), RpGAN of Jolicoeur-Martineau (2018): each image against one of the other kind.
 
     Only differences of logits count.
     """

@@ -1,10 +1,10 @@
 """How attributes enter the game: as input maps (CGAN), as an auxiliary task (AC-GAN), as a projection.
 
-A recipe's table `[conditioning]` becomes one `Conditioning`, which says what the discriminator sees of the attributes,
-what its outputs mean, and which losses they add for either network.
+A recipe's table `[conditioning]` becomes one `Conditioning`, which says what the discriminator is given of the
+attributes, what its outputs mean, and which losses they add for either network.
 
-Shapes: B batch, C channels, H and W the image's sides, A attributes, O the discriminator's outputs. Attributes y_BA
-are 1 where the face has the attribute and 0 where it has not, in any precision.
+Shapes: B batch, C channels, H and W the image's height and width, A attributes, O the discriminator's outputs.
+Attributes y_BA are 1 where the face has the attribute and 0 where it has not, in any precision.
 """
 
 import math
@@ -41,7 +41,9 @@ class Conditioning:
         return cls() if settings is None else cls(projected=True, weight=settings.weight)
 
     def shape(self, attributes: int) -> tuple[int, int]:
-        """The channels that a discriminator of images sees and the outputs that it gives, for so many attributes."""
+        """The channels that a discriminator of images is given and the outputs that it gives, for so many
+        attributes.
+        """
         return (3 + attributes, 1) if self.maps else (3, 1 + attributes)
 
     def discriminate(self, discriminator: nn.Module, x_BCHW: Tensor, y_BA: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -61,7 +63,7 @@ class Conditioning:
 
 def with_maps(x_BCHW: Tensor, y_BA: Tensor) -> Tensor:
     """B x (C + A) x H x W: every attribute as one more channel that is 0 or 1 all over, CGAN of Mirza et al. (2014)."""
-    # Channels last in memory, as the networks are: of pictures so laid out and expanded maps, cat would make NCHW.
+    # Channels last in memory, as the networks are: of images so laid out and expanded maps, cat would make NCHW.
     maps_BHWA = y_BA[:, None, None].to(x_BCHW.dtype).expand(-1, *x_BCHW.shape[2:], -1)
     return torch.cat([x_BCHW.permute(0, 2, 3, 1), maps_BHWA], dim=3).permute(0, 3, 1, 2)
 

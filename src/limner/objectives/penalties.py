@@ -1,9 +1,9 @@
 """Penalties on the discriminator's slope. The caller multiplies them by lambda or gamma.
 
-Inputs are pictures B x C x H x W or curves B x P. All are means over the batch of a norm taken PER SAMPLE, in fp32; the
-network itself runs in the number format of the caller's context. Both penalties can be differentiated by the network's
+Inputs are images B x C x H x W or curves B x P. All are means over the batch of a norm taken PER SAMPLE, in fp32; the
+network itself runs in the precision of the caller's context. Both penalties can be differentiated by the network's
 weights. A network with batch norm lets samples see each other, and then "per sample" no longer means the slope at one
-picture: Gulrajani et al. (2017) leave batch norm out of the critic for this reason.
+image: Gulrajani et al. (2017) leave batch norm out of the critic for this reason.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def gradient_penalty(
 ) -> Tensor:
     """mean((||grad critic(x)|| - 1)^2) at x = epsilon real + (1 - epsilon) fake: WGAN-GP, Gulrajani et al. (2017).
 
-    `critic` returns B outputs; `epsilon_B` is uniform in [0, 1]. No gradient reaches whatever made the pictures.
+    `critic` returns B outputs; `epsilon_B` is uniform in [0, 1]. No gradient reaches whatever made the images.
     """
     epsilon = epsilon_B.view(-1, *[1] * (real_BCHW.ndim - 1))
     x_BCHW = (epsilon * real_BCHW + (1 - epsilon) * fake_BCHW).detach().requires_grad_()
@@ -29,7 +29,7 @@ def gradient_penalty(
 
 
 def zero_centred_penalty(outputs_B: Tensor, x_BCHW: Tensor) -> Tensor:
-    """mean(||grad D(x)||^2) / 2 for `outputs_B` = D(x), Mescheder et al. (2018): R1 at real pictures, R2 at generated.
+    """mean(||grad D(x)||^2) / 2 for `outputs_B` = D(x), Mescheder et al. (2018): R1 at real images, R2 at generated.
 
     `x_BCHW` must have had `requires_grad` set before D saw it.
     """

@@ -1,7 +1,7 @@
-"""The two terms of a variational autoencoder's bound, Kingma and Welling (2014), in nats per picture.
+"""The two terms of a variational autoencoder's bound, Kingma and Welling (2014), in nats per image.
 
 log p(x) >= -(reconstruction_error + kl_divergence), up to the Gaussian's constant. Shapes: B batch, Z latent, C
-channels, H and W the picture's sides. Whatever the networks' number format, all is computed in fp32.
+channels, H and W the image's height and width. Whatever the networks' precision, all is computed in fp32.
 """
 
 from typing import Literal
@@ -15,7 +15,7 @@ SMALLEST = torch.finfo(torch.float32).tiny
 
 
 def reparameterise(mean_BZ: Tensor, log_variance_BZ: Tensor, noise_BZ: Tensor) -> Tensor:
-    """A draw from N(mean, variance), differentiable by both: mean + sqrt(variance) noise, for noise from N(0, 1)."""
+    """A sample from N(mean, variance), differentiable by both: mean + sqrt(variance) noise, for noise from N(0, 1)."""
     return widen(mean_BZ) + (widen(log_variance_BZ) / 2).exp() * widen(noise_BZ)
 
 
@@ -26,7 +26,7 @@ def kl_divergence(mean_BZ: Tensor, log_variance_BZ: Tensor) -> Tensor:
 
 
 def reconstruction_error(x_BCHW: Tensor, decoded_BCHW: Tensor, kind: Literal["gaussian", "bernoulli"]) -> Tensor:
-    """-log p(x | z), summed over each picture: B nats.
+    """-log p(x | z), summed over each image: B nats.
 
     `gaussian`: `decoded_BCHW` is the mean of a Gaussian of variance 1 in the pixels' own unit; its constant
     C H W log(2 pi) / 2 is left out. `bernoulli`: pixels and probabilities `decoded_BCHW` are in [0, 1]. The log of

@@ -1,6 +1,6 @@
-"""From the bytes of a picture file to a square of pixels: decode within bounds, crop by a named preset, resize.
+"""From the bytes of an image file to a square of pixels: decode within bounds, crop by a named preset, resize.
 
-Every picture goes the same way: upright by its EXIF orientation, to RGB (transparency over white, 16-bit grey scaled to
+Every image goes the same way: upright by its EXIF orientation, to RGB (transparency over white, 16-bit grey scaled to
 8), the preset's box, one antialiased resize. What cannot go this way is `Rejected` with a reason; nothing is guessed.
 """
 
@@ -13,7 +13,7 @@ from difflib import get_close_matches
 import numpy as np
 from numpy.typing import NDArray
 
-# Importing a plug-in registers it; left to Pillow, each first picture of a rarer kind would load all that there are.
+# Importing a plug-in registers it; left to Pillow, each first image of a rarer kind would load all that there are.
 from PIL import (  # noqa: F401
     BmpImagePlugin,
     GifImagePlugin,
@@ -39,25 +39,25 @@ MAX_PIXELS = 64_000_000
 # is sharper than the triangle alone, cannot ring as Lanczos does, and is several times faster than either.
 RESIZE_FILTER = "whole-number mean, then antialiased bilinear (Pillow BILINEAR, reducing_gap=1)"
 ALIGNED_SIZE = (178, 218)
-"""Width and height of CelebA's aligned pictures."""
+"""Width and height of CelebA's aligned images."""
 
 
 class Rejected(Exception):
-    """This picture cannot be used; the message is its reason in rejects.csv (what before a colon is the kind)."""
+    """This image cannot be used; the message is its reason in rejects.csv (what before a colon is the kind)."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A square part of a picture: `side` pixels wide (`None`: as large as the picture allows), central, or with its
+    """A square part of an image: `size` pixels wide (`None`: as large as the image allows), central, or with its
     left top `corner` fixed, which has a meaning only in CelebA's aligned 178 x 218."""
 
     side: int | None
     corner: tuple[int, int] | None = None
 
     def box(self, width: int, height: int) -> Box:
-        """The part of a picture of this width and height; `Rejected` where the picture does not have it."""
+        """The part of an image of this width and height; `Rejected` where the image does not have it."""
         if self.corner and (width, height) != ALIGNED_SIZE:
-            kind = "too small" if width < ALIGNED_SIZE[0] or height < ALIGNED_SIZE[1] else "not an aligned picture"
+            kind = "too small" if width < ALIGNED_SIZE[0] or height < ALIGNED_SIZE[1] else "not an aligned image"
             raise Rejected(f"{kind}: {width} x {height}, this crop needs CelebA's 178 x 218")
         side = self.side or min(width, height)
         if side > min(width, height):
@@ -76,7 +76,7 @@ CROPS = {
 
 
 def find_crop(name: str, size: int) -> Crop:
-    """The preset `name` for pictures of `size` pixels; `UserError` if there is none or it would have to be enlarged."""
+    """The preset `name` for images of `size` pixels; `UserError` if there is none or it would have to be enlarged."""
     if name not in CROPS:
         nearest = get_close_matches(name, CROPS, 1, 0.5)
         hint = f"did you mean {nearest[0]}? " if nearest else ""
@@ -88,34 +88,34 @@ def find_crop(name: str, size: int) -> Crop:
 
 
 def decode(data: bytes, crop: Crop, size: int) -> NDArray[np.uint8]:
-    """The picture file `data`, cropped and resized: uint8 `size` x `size` x 3.
+    """The image file `data`, cropped and resized: uint8 `size` x `size` x 3.
 
     Raises:
-        Rejected: the data is no picture, is broken, has too many pixels, or is smaller than the crop or `size`.
+        Rejected: the data is no image, is broken, has too many pixels, or is smaller than the crop or `size`.
     """
-    picture = _open(data)
-    _load(picture)
-    box = crop.box(*picture.size)
+    image = _open(data)
+    _load(image)
+    box = crop.box(*image.size)
     if box[2] - box[0] < size:
-        raise Rejected(f"too small: {picture.width} x {picture.height} would be enlarged to {size} x {size}")
-    # Not resize(box=...): its filter looks beyond the box, so the crop's edge would depend on what was cut away.
-    cropped = _to_rgb(picture.crop(box))
+        raise Rejected(f"too small: {image.width} x {image.height} would be enlarged to {size} x {size}")
+    # Not resize(box=...): its filter reads beyond the box, so the crop's edge would depend on what was cut away.
+    cropped = _to_rgb(image.crop(box))
     return np.asarray(cropped.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=1.0))
 
 
 def _open(data: bytes) -> Image.Image:
-    """The picture with its header read and its pixels not yet decoded."""
+    """The image with its header read and its pixels not yet decoded."""
     if not data:
         raise Rejected("empty file")
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise Rejected(f"too many pixels: the most is {MAX_PIXELS:,}") from None
     except Exception as error:  # Pillow's parsers raise anything on hostile bytes
         raise Rejected(_why_not_opened(data)) from error
-    if picture.width * picture.height > MAX_PIXELS:
-        raise Rejected(f"too many pixels: {picture.width} x {picture.height}, the most is {MAX_PIXELS:,}")
-    return picture
+    if image.width * image.height > MAX_PIXELS:
+        raise Rejected(f"too many pixels: {image.width} x {image.height}, the most is {MAX_PIXELS:,}")
+    return image
 
 
 def _why_not_opened(data: bytes) -> str:
@@ -127,33 +127,33 @@ def _why_not_opened(data: bytes) -> str:
     return "not an image"
 
 
-def _load(picture: Image.Image) -> None:
-    """Decode the pixels (of an animation: the first frame) and turn the picture upright, in place."""
+def _load(image: Image.Image) -> None:
+    """Decode the pixels (of an animation: the first frame) and turn the image upright, in place."""
     try:
-        picture.load()
+        image.load()
     except Exception as error:  # as above
         message = re.sub(r"\s+", " ", str(error))
         kind = "truncated" if isinstance(error, EOFError) or "truncated" in message else "broken"
         raise Rejected(f"{kind}: {message[:120] or 'the data ends early'}") from error
     with suppress(Exception):  # a broken EXIF block says nothing about the pixels
-        ImageOps.exif_transpose(picture, in_place=True)
+        ImageOps.exif_transpose(image, in_place=True)
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):
-        return _scale_16_bit(picture).convert("RGB")
-    if picture.mode in ("F", "LAB"):
-        raise Rejected(f"unsupported pixels: Pillow's mode {picture.mode}")
-    if not picture.has_transparency_data:
-        return picture if picture.mode == "RGB" else picture.convert("RGB")
-    white = Image.new("RGBA", picture.size, "white")
-    white.alpha_composite(picture.convert("RGBA"))
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _scale_16_bit(image).convert("RGB")
+    if image.mode in ("F", "LAB"):
+        raise Rejected(f"unsupported pixels: Pillow's mode {image.mode}")
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
     return white.convert("RGB")
 
 
-def _scale_16_bit(picture: Image.Image) -> Image.Image:
+def _scale_16_bit(image: Image.Image) -> Image.Image:
     """16-bit grey to 8 bits. (Pillow's own conversion clips everything above 255 to white.)"""
-    values_HW = np.asarray(picture)
+    values_HW = np.asarray(image)
     if values_HW.min() < 0 or values_HW.max() > 65535:
         raise Rejected("unsupported pixels: 32-bit integers")
     return Image.fromarray(((values_HW.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))

@@ -1,6 +1,6 @@
-"""`limner prepare`: pictures from any source become PackedFaces, decoded once by all cores, the same for any number.
+"""`limner prepare`: images from any source become PackedFaces, decoded once by all cores, the same for any number.
 
-The pictures to use are chosen in the sorted order of their names. Workers turn chunks of them into pixels; one writer
+The images to use are chosen in the sorted order of their names. Workers turn chunks of them into pixels; one writer
 takes the chunks in that order, drops what was rejected, and appends to images.npy while it hashes. So memory does not
 grow with the data set, and neither the number of workers nor their speed can be seen in the result.
 """
@@ -64,7 +64,7 @@ def _os_errors_in_one_line() -> Iterator[None]:
         yield
     except OSError as error:
         where = f"{shown(error.filename)}: " if error.filename else ""
-        raise UserError(f"the pictures cannot be prepared: {where}{error.strerror or error}") from error
+        raise UserError(f"the images cannot be prepared: {where}{error.strerror or error}") from error
 
 
 @checked
@@ -84,27 +84,27 @@ def prepare(
     force: bool = False,
     quiet: bool = False,
 ) -> PackedFaces:
-    """Turn a source of face pictures into a PackedFaces folder.
+    """Turn a source of face images into a PackedFaces folder.
 
     Args:
-        source: CelebA as distributed (folder or zip), any folder or zip of pictures, `synthetic:N` for N faces that
+        source: CelebA as distributed (folder or zip), any folder or zip of images, `synthetic:N` for N faces that
             Limner draws, or `faces:N` for N that the model of this name makes up, which comes with Limner.
         out: the folder to make. It appears when it is complete, or not at all.
         size: width and height in pixels, 16 to 512.
-        crop: name of a preset in `crops.CROPS`; by default `report004` for CelebA and `square` for other pictures.
-        keep: probability with which each picture is used, by chance from `seed`.
-        heldout: hold out this many random pictures of training, whole persons where identities are known; by default
+        crop: name of a preset in `crops.CROPS`; by default `report004` for CelebA and `square` for other images.
+        keep: probability with which each image is used, decided by `seed`.
+        heldout: hold out this many random images of training, whole persons where identities are known; by default
             the source's own partition, completed to train, val and test, and where it has none, a tenth.
         test: how many of `heldout` are the split `test`, which reports; the others are `val`, which chooses. By default
             all but 2,000, or but half where that is fewer. Persons stay whole, so there may be a few more.
         seed: for what is random: `keep`, the splits and synthetic faces.
-        workers: how many pictures are decoded at a time; by default one per core.
+        workers: how many images are decoded at a time; by default one per core.
         labels: CSV of labels for a folder or zip; by default the one `labels.csv` in it, if any.
         force: replace `out` if it is a PackedFaces.
         quiet: no progress bar.
 
     Raises:
-        UserError: an argument or the source is wrong, or no picture is left. Single bad pictures never raise: they
+        UserError: an argument or the source is wrong, or no image is left. Single bad images never raise: they
             are listed with their reason in rejects.csv.
     """
     _check_numbers(size, keep, heldout, test, seed, workers)
@@ -117,15 +117,15 @@ def prepare(
     chosen = [file for file, keeps in zip(work.files, keeps_N, strict=True) if keeps]
     rejects = dict(work.rejects)
     found = len(work.files) + len(rejects)
-    picture_bytes = size * size * 3
-    if len(chosen) * picture_bytes > shutil.disk_usage(target.parent).free:
-        raise UserError(f"{shown(target.parent)} has too little space for {len(chosen):,} pictures of {size} x {size}")
+    image_bytes = size * size * 3
+    if len(chosen) * image_bytes > shutil.disk_usage(target.parent).free:
+        raise UserError(f"{shown(target.parent)} has too little space for {len(chosen):,} images of {size} x {size}")
 
     names_to_load = [work.files[file] for file in chosen]
     with (
         new_folder(target, synced=False) as folder,
-        progress_bar("prepare", len(chosen), "pictures", quiet) as advance,
-        loading(work.load, names_to_load, work.workers or workers or _cores(), picture_bytes) as chunks,
+        progress_bar("prepare", len(chosen), "images", quiet) as advance,
+        loading(work.load, names_to_load, work.workers or workers or _cores(), image_bytes) as chunks,
     ):
         # The workers are starting: the time to read what takes seconds for all of CelebA, and to load matplotlib.
         known = work.read_labels()
@@ -135,8 +135,8 @@ def prepare(
             import_module("matplotlib.backends.backend_agg")
 
         content = ContentHash(size)
-        told = _write_images(folder / IMAGES, size, chosen, chunks, unlabelled, content, rejects, advance)
-        files = list(told)
+        loaded = _write_images(folder / IMAGES, size, chosen, chunks, unlabelled, content, rejects, advance)
+        files = list(loaded)
         if not files:
             raise UserError(_nothing_left(source, found, rejects))
         _check_heldout(heldout, len(files))
@@ -145,7 +145,7 @@ def prepare(
         splits = official_splits(official, persons, seed) if known.splits and heldout is None else None
         splits = splits or random_splits(persons, heldout, test, seed)
         names = known.attribute_names
-        attributes = b"".join(given or known.attributes.get(file, b"") for file, given in told.items())
+        attributes = b"".join(given or known.attributes.get(file, b"") for file, given in loaded.items())
         attributes_NA = np.frombuffer(attributes, np.uint8).reshape(len(files), len(names))
         info = DatasetInfo(
             limner_version=__version__,
@@ -157,7 +157,7 @@ def prepare(
                 found=found,
                 left_out=len(work.files) - len(chosen),
                 rejected=len(rejects),
-                pictures=len(files),
+                images=len(files),
                 splits=dict(sorted(Counter(splits).items())),
             ),
             attribute_names=names,
@@ -178,22 +178,22 @@ def prepare(
     return PackedFaces.open(target)
 
 
-# --- what is asked for ------------------------------------------------------------------------------------------------
+# --- the request -----------------------------------------------------------------------------------------------------
 
 
 def _check_numbers(
     size: int, keep: float, heldout: int | None, test: int | None, seed: int, workers: int | None
 ) -> None:
     if not 16 <= size <= 512:
-        raise UserError(f"size {size} is out of range: pictures are 16 to 512 pixels wide")
+        raise UserError(f"size {size} is out of range: images are 16 to 512 pixels wide")
     if not 0 < keep <= 1:
         raise UserError(f"keep {keep} is no probability: give more than 0 and at most 1")
     if heldout is not None and heldout < 0:
-        raise UserError(f"heldout {heldout} is negative: give how many pictures to hold out")
+        raise UserError(f"heldout {heldout} is negative: give how many images to hold out")
     if test is not None and heldout is None:
-        raise UserError(f"test {test} says how many of the held-out pictures report: give heldout too")
+        raise UserError(f"test {test} says how many of the held-out images report: give heldout too")
     if test is not None and not 0 <= test <= (heldout or 0):
-        raise UserError(f"test {test} is out of range: give 0 to {heldout}, the number of held-out pictures")
+        raise UserError(f"test {test} is out of range: give 0 to {heldout}, the number of held-out images")
     if seed < 0:
         raise UserError(f"seed {seed} is negative: give 0 or more")
     if workers is not None and not 1 <= workers <= 256:
@@ -222,9 +222,9 @@ def _check_target(out: Path, source: str | Path, force: bool) -> Path:
     return target
 
 
-def _check_heldout(heldout: int | None, pictures: int) -> None:
-    if heldout is not None and heldout >= pictures > 0:
-        raise UserError(f"heldout {heldout:,} leaves nothing for training: there are {pictures:,} pictures to use")
+def _check_heldout(heldout: int | None, images: int) -> None:
+    if heldout is not None and heldout >= images > 0:
+        raise UserError(f"heldout {heldout:,} leaves nothing for training: there are {images:,} images to use")
 
 
 def _cores() -> int:
@@ -246,7 +246,7 @@ class Work:
     load: Load
     read_labels: Callable[[], Labels]
     workers: int | None = None
-    """How many processes load, where that is not for the user to say; `None`: as many as asked for, or one a core."""
+    """How many processes load, where that is not for the user to say; `None`: as many as requested, or one a core."""
 
 
 def _open(source: str, crop_name: str | None, size: int, seed: int, labels: str | Path | None) -> Work:
@@ -269,8 +269,8 @@ def _open(source: str, crop_name: str | None, size: int, seed: int, labels: str 
         CropInfo(preset=name, box=crop.box(*ALIGNED_SIZE) if crop.side else None),
         opened.files,
         opened.rejects,
-        # CelebA itself has some pictures twice. Published numbers are on all of them, so there they stay.
-        Decode(opened.pictures, crop, size, with_digest=opened.kind != "celeba"),
+        # CelebA itself has some images twice. Published numbers are on all of them, so there they stay.
+        Decode(opened.images, crop, size, with_digest=opened.kind != "celeba"),
         opened.read_labels,
     )
 
@@ -284,7 +284,7 @@ def _open_numbered(kind: str, count: int, size: int, seed: int) -> Work:
         return Work(info, None, files, {}, Draw(seed, size), lambda: Labels(CELEBA_ATTRIBUTES))
     model = GeneratedFaces(kind, seed, count)
     if size != model.size:
-        raise UserError(f"The model {kind} makes pictures of {model.size} pixels, not {size}: leave --size out")
+        raise UserError(f"The model {kind} makes images of {model.size} pixels, not {size}: leave --size out")
     info = SourceInfo(kind="generated", name=name, licence=model.licence)
     # The network uses all cores by itself.
     return Work(info, None, files, {}, model, lambda: Labels(model.attribute_names), workers=1)
@@ -303,9 +303,9 @@ def _write_images(
     rejects: dict[str, str],
     advance: Callable[[int], None],
 ) -> dict[str, bytes | None]:
-    """Append the pictures to the .npy file `path` as they come, add them to `content` and the others to `rejects`.
+    """Append the images to the .npy file `path` as they come, add them to `content` and the others to `rejects`.
 
-    Returns what each picture's loading told of its attributes, by its file.
+    Returns the attributes that came with each image, by its file.
     """
     attributes: dict[str, bytes | None] = {}
     first_with: dict[bytes, str] = {}
@@ -330,20 +330,20 @@ def _write_images(
 
 
 def _write_header(out: IO[bytes], shape: tuple[int, ...]) -> None:
-    """Numpy pads the header to the same length for any number of pictures, so it can be filled in last."""
+    """Numpy pads the header to the same length for any number of images, so it can be filled in last."""
     out.seek(0)
     np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def _nothing_left(source: str | Path, found: int, rejects: dict[str, str]) -> str:
     if not found:
-        return f"{shown(source)} holds no files: give a folder or zip with pictures"
+        return f"{shown(source)} holds no files: give a folder or zip with images"
     if not rejects:
-        return f"keep left out every one of the {found:,} pictures of {shown(source)}: raise it"
+        return f"keep left out every one of the {found:,} images of {shown(source)}: raise it"
     kinds = Counter(reason.partition(":")[0] for reason in rejects.values())
     kind, count = kinds.most_common(1)[0]
     example = next(name for name, reason in rejects.items() if reason.partition(":")[0] == kind)
     return (
-        f"no picture of {shown(source)} can be used: {count:,} of {len(rejects):,} are rejected as"
+        f"no image of {shown(source)} can be used: {count:,} of {len(rejects):,} are rejected as"
         f" '{kind}', for example {shown(example)} ({shown(rejects[example])})"
     )

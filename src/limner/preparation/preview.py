@@ -17,7 +17,7 @@ PREVIEW_COLUMNS, PREVIEW_ROWS = 10, 6
 
 
 def draw_preview(folder: Path) -> None:
-    """A contact sheet of pictures spread evenly over the data set."""
+    """A contact sheet of images spread evenly over the data set."""
     images_NHWC = np.load(folder / IMAGES, mmap_mode="r")
     count = min(len(images_NHWC), PREVIEW_COLUMNS * PREVIEW_ROWS)
     rows = np.linspace(0, len(images_NHWC) - 1, count).round().astype(int)
@@ -42,10 +42,10 @@ def draw_frequencies(
     for label, chosen_N, shift in (("train", is_train_N, 0.2), ("held out", ~is_train_N, -0.2)):
         if chosen_N.any():
             percent_A = attributes_NA[chosen_N].mean(axis=0)[order] * 100
-            axes.barh(np.arange(len(names)) + shift, percent_A, 0.4, label=f"{label} ({chosen_N.sum():,} pictures)")
+            axes.barh(np.arange(len(names)) + shift, percent_A, 0.4, label=f"{label} ({chosen_N.sum():,} images)")
     axes.set_yticks(np.arange(len(names)), [shown(names[i]).replace("_", " ").replace("$", r"\$") for i in order])
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xlabel("percent of the pictures")
+    axes.set_xlabel("percent of the images")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.legend(loc="lower right")

@@ -1,6 +1,6 @@
-"""Pictures loaded by several processes at a time and handed out in their order.
+"""Images loaded by several processes at a time and handed out in their order.
 
-Processes, not threads: Pillow decodes without the interpreter's lock, but takes it several times per picture, and two
+Processes, not threads: Pillow decodes without the interpreter's lock, but takes it several times per image, and two
 threads that hand it to and fro were measured a third slower than two processes. This module imports little, because
 every process imports it anew.
 """
@@ -23,14 +23,14 @@ from types import ModuleType
 
 from limner.core.errors import UserError
 from limner.preparation.crops import Crop, Rejected, decode
-from limner.preparation.sources.containers import Pictures
+from limner.preparation.sources.containers import ImageFiles
 
 CHUNK = 32
 AHEAD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Picture:
+class PreparedImage:
     pixels: bytes
     """uint8 size x size x 3."""
     attributes: bytes | None = None
@@ -41,17 +41,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Decode:
-    """How a picture file becomes a Picture."""
+    """How an image file becomes a Image."""
 
-    pictures: Pictures
+    images: ImageFiles
     crop: Crop
     size: int
     with_digest: bool
 
-    def __call__(self, name: str) -> Picture:
-        data = self.pictures.read(name)
+    def __call__(self, name: str) -> PreparedImage:
+        data = self.images.read(name)
         pixels = decode(data, self.crop, self.size).tobytes()
-        return Picture(pixels, digest=hashlib.sha256(data).digest() if self.with_digest else None)
+        return PreparedImage(pixels, digest=hashlib.sha256(data).digest() if self.with_digest else None)
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,24 @@ class Draw:
     seed: int
     size: int
 
-    def __call__(self, name: str) -> Picture:
+    def __call__(self, name: str) -> PreparedImage:
         from limner.preparation.synthetic import draw_face
 
         image_HWC, attributes_A = draw_face(self.seed, int(name), self.size)
-        return Picture(image_HWC.tobytes(), attributes_A.tobytes())
+        return PreparedImage(image_HWC.tobytes(), attributes_A.tobytes())
 
 
-Load = Callable[[str], Picture]
-"""Turns a name into a Picture or raises `Rejected`."""
-Chunk = list[Picture | str]
-"""Pictures, and reasons why there is none."""
+Load = Callable[[str], PreparedImage]
+"""Turns a name into a PreparedImage or raises `Rejected`."""
+Chunk = list[PreparedImage | str]
+"""ImageFiles, and reasons why there is none."""
 
 
 @contextmanager
-def loading(load: Load, names: Sequence[str], workers: int, picture_bytes: int) -> Iterator[Iterator[Chunk]]:
+def loading(load: Load, names: Sequence[str], workers: int, image_bytes: int) -> Iterator[Iterator[Chunk]]:
     """Load all names with this many processes, which begin at once and stay only `AHEAD_BYTES` ahead of who takes.
 
-    Yields the chunks in the order of `names`; `picture_bytes` is how large the pixels of one picture are.
+    Yields the chunks in the order of `names`; `image_bytes` is how large the pixels of one image are.
 
     Raises:
         UserError: a process died.
@@ -100,7 +100,7 @@ def loading(load: Load, names: Sequence[str], workers: int, picture_bytes: int) 
             waiting.extend(map(submit, islice(rest, 1)))
 
     rest = iter(chunks)
-    ahead = max(2 * workers, AHEAD_BYTES // (CHUNK * picture_bytes))
+    ahead = max(2 * workers, AHEAD_BYTES // (CHUNK * image_bytes))
     try:
         waiting = deque(map(submit, islice(rest, ahead)))
         yield in_order()
@@ -113,7 +113,7 @@ def loading(load: Load, names: Sequence[str], workers: int, picture_bytes: int) 
 def _load_chunk(load: Load, names: Sequence[str]) -> Chunk:
     loaded: Chunk = []
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # about single pictures; what matters becomes a reason
+        warnings.filterwarnings("ignore", module="PIL")  # about single images; what matters becomes a reason
         for name in names:
             try:
                 loaded.append(load(name))

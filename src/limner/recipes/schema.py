@@ -23,13 +23,13 @@ class Table(BaseModel):
 class DataView(Table):
     """What the recipe learns from, and how its networks see it.
 
-    `pictures` come from `limner prepare`; `crop` is the preset the report used, and other crops train with a warning.
-    `curves` are report 002's toy, drawn as the training goes; `size` is then the number of their points. `range` is
+    `images` come from `limner prepare`; `crop` is the preset the report used, and other crops train with a warning.
+    `curves` are report 002's toy, sampled during training; `size` is then the number of their points. `range` is
     what the pixels 0 to 255 become: `signed` [-1, 1], `unit` [0, 1] or `byte`, as they are. `crop`, `flip` and `range`
-    are of pictures alone.
+    are of images alone.
     """
 
-    kind: Literal["pictures", "curves"] = "pictures"
+    kind: Literal["images", "curves"] = "images"
     size: Literal[15, 32, 64, 128] = 64
     crop: str = "report004"
     flip: bool = True
@@ -38,7 +38,7 @@ class DataView(Table):
     @model_validator(mode="after")
     def _check_size(self) -> Self:
         if (self.kind == "curves") != (self.size == 15):
-            raise ValueError("pictures are 32, 64 or 128 pixels wide, curves have 15 points")
+            raise ValueError("images are 32, 64 or 128 pixels wide, curves have 15 points")
         useless = self.model_fields_set - {"kind", "size"}
         if self.kind == "curves" and useless:
             raise ValueError(f"{', '.join(sorted(useless))} has no effect with data.kind = curves")
@@ -46,7 +46,7 @@ class DataView(Table):
 
     @model_serializer(mode="wrap")
     def _leave_out_useless(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return write(self) if self.kind == "pictures" else {"kind": self.kind, "size": self.size}
+        return write(self) if self.kind == "images" else {"kind": self.kind, "size": self.size}
 
 
 class Latent(Table):
@@ -130,7 +130,7 @@ class Wasserstein(Adversarial):
 class Elbo(Table):
     """The evidence lower bound of Kingma and Welling (2014); `beta` weighs its divergence (Higgins et al. 2017).
 
-    `reconstruction` is how the decoded picture is compared: `gaussian` squared error, `bernoulli` cross-entropy (for
+    `reconstruction` is how the decoded image is compared: `gaussian` squared error, `bernoulli` cross-entropy (for
     pixels in [0, 1]).
     """
 
@@ -143,7 +143,7 @@ Objective = Annotated[Adversarial | Wasserstein | Elbo, Field(discriminator="nam
 
 
 class Concatenation(Table):
-    """The discriminator sees the attributes as constant maps beside the picture (Mirza and Osindero 2014)."""
+    """The discriminator sees the attributes as constant maps beside the image (Mirza and Osindero 2014)."""
 
     method: Literal["concatenation"]
 
@@ -158,7 +158,7 @@ class Classifier(Table):
 class Projection(Table):
     """The discriminator's logit gains the product of the attributes and its features (Miyato and Koyama 2018).
 
-    `weight` is that of a loss with which it also learns to name the attributes of real pictures, by the same outputs.
+    `weight` is that of a loss with which it also learns to name the attributes of real images, by the same outputs.
     """
 
     method: Literal["projection"]
@@ -169,10 +169,10 @@ Conditioning = Annotated[Concatenation | Classifier | Projection, Field(discrimi
 
 
 class Augment(Table):
-    """Random changes of the images that the discriminator sees (see `limner.training.augment`).
+    """Random changes of the discriminator's inputs (see `limner.training.augment`).
 
     `colour`: their strength, 1 that of Zhao et al. (2020). `zoom`: standard deviation of the scale's logarithm to base
-    2. `shift`: the largest, and `cutout`: the size of a grey square, both as a share of the image's side.
+    2. `shift`: the largest, and `cutout`: the size of a grey square, both as a fraction of the resolution.
     """
 
     colour: float = Field(default=0.0, ge=0, le=1)
@@ -182,30 +182,31 @@ class Augment(Table):
 
 
 class Schedule(Table):
-    """How long and in what portions, counted in images shown; `images` is the length without --images and the like.
+    """How long, and in batches of what size; counted in images seen; `images` is the length without --images and the
+    like.
 
-    Over the last `decay` of the run, a share of it, all rates fall in a straight line to zero.
+    Over the last `decay` of the run, from 0 to 1, all learning rates fall linearly to zero.
     """
 
     images: int = Field(ge=1)
     batch: int = Field(default=64, ge=2, le=65536)
     decay: float = Field(default=0.0, ge=0, le=1)
 
-    def rate(self, share: float) -> float:
-        """What the rates are multiplied with when `share` of the run, 0 to 1, is behind it."""
-        return min(1.0, (1 - share) / self.decay) if self.decay else 1.0
+    def lr_factor(self, progress: float) -> float:
+        """The factor of all learning rates at `progress` of the run, 0 to 1."""
+        return min(1.0, (1 - progress) / self.decay) if self.decay else 1.0
 
 
 class Ema(Table):
-    """The running mean of the generator's weights that samples and models are made from; half-life 0: none."""
+    """The EMA of the generator's weights that samples and models are made from; half-life 0: none."""
 
     halflife_images: float = Field(default=10_000, ge=0)
 
 
 class Record(Table):
-    """How often, in images shown, the run writes; `grid` is the number of faces in a grid of samples.
+    """How often, in images seen, the run writes; `grid` is the number of faces in a grid of samples.
 
-    Every `evaluate_images` the running mean is measured against the pictures of val; 0: never.
+    Every `evaluate_images` the EMA is measured against the images of val; 0: never.
     """
 
     log_images: int = Field(default=3_200, ge=1)
@@ -240,7 +241,7 @@ class Recipe(Table):
     """A whole recipe. `name`, `follows` and `summary` are for people; everything else is what the engine does.
 
     The generator learns against a discriminator, or as the decoder of an encoder (objective `elbo`). With
-    `conditioning` it is given the attributes of the pictures beside the latent.
+    `conditioning` it is given the attributes of the images beside the latent.
     """
 
     name: str

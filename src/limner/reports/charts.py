@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from limner.reports.page import Row, is_number
 
 POINTS = 1000  # log lines kept per chart
-AXES = ("images", "seconds", "step")
+AXES = ("images_seen", "seconds", "step")
 
 
 def charts_of(rows: list[Row]) -> list[Row]:
@@ -26,7 +26,7 @@ def charts_of(rows: list[Row]) -> list[Row]:
     groups: dict[str, list[str]] = {}
     for key in keys:
         groups.setdefault(key.partition("/")[0], []).append(key)
-    x_R = {axis: [_number(row.get(axis)) for row in rows] for axis in ("images", "seconds")}
+    x_R = {axis: [_number(row.get(axis)) for row in rows] for axis in ("images_seen", "seconds")}
 
     charts = []
     for group, members in groups.items():

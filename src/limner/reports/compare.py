@@ -55,7 +55,7 @@ def compare(
 
     Results that a run already keeps are taken where they were measured in just this way; all others are measured now,
     as `limner.evaluation.evaluate.evaluate` does, but with three seeds at least: without a spread there is no verdict.
-    `nearest` puts the training pictures nearest to generated ones on the page, which then may show real people.
+    `nearest` puts the training images nearest to generated ones on the page, which then may show real people.
 
     Raises:
         UserError: there are not two models to compare, a model is of another size or crop than the data set, `out`
@@ -86,13 +86,13 @@ def compare(
     setup = set_up(faces, options)
     names = short_names(paths)
     entries = [
-        Entry(name, path, model, _results(path, model, setup))
+        Entry(name, path, model, results_of(path, model, setup))
         for name, path, model in zip(names, paths, loaded, strict=True)
     ]
     refuse_mixed([result for entry in entries for result in entry.results])
     write_file(out, build_page("compare.html", _contents(entries, setup, nearest)))
     if nearest and _real_people(faces) and not quiet:
-        console.print(f"Note: {out} holds pictures of real people: do not pass it on.", markup=False, soft_wrap=True)
+        console.print(f"Note: {out} holds images of real people: do not pass it on.", markup=False, soft_wrap=True)
     return out
 
 
@@ -120,7 +120,7 @@ def _refuse_misfits(paths: Sequence[Path], models: Sequence[Model], faces: Packe
             )
 
 
-def _results(path: Path, model: Model, setup: Setup) -> list[Result]:
+def results_of(path: Path, model: Model, setup: Setup) -> list[Result]:
     """The newest results that the run keeps of this very model and these very conditions, else new ones."""
     if is_run(path):
         for results in reversed(evaluations(read_metrics(path))):
@@ -146,7 +146,7 @@ def _contents(entries: Sequence[Entry], setup: Setup, nearest: bool) -> Row:
             if cell:
                 cell["best"] = name == leader
     faces = setup.faces
-    with progress_bar("page", len(entries) * (1 + nearest), "pictures", setup.quiet) as advance:
+    with progress_bar("page", len(entries) * (1 + nearest), "images", setup.quiet) as advance:
         grids, sheets = [], []
         for entry in entries:
             grids.append({"name": entry.name, "facts": _facts(entry), "src": data_uri(model_grid(entry, setup))})
@@ -182,8 +182,8 @@ def _facts(entry: Entry) -> list[str]:
     time = "" if seconds is None else f" in {seconds / 60:,.0f} min" if seconds >= 120 else f" in {seconds:.0f} s"
     return [
         config.recipe,
-        f"{config.images:,} images shown{time}",
-        "running mean of the weights" if config.ema_halflife_images > 0 else "raw weights",
+        f"{config.images_seen:,} images seen{time}",
+        "EMA of the weights" if config.ema_halflife_images > 0 else "raw weights",
         f"weights {config.weights_sha256[:8]}",
     ]
 
@@ -206,12 +206,12 @@ def _settings(entries: Sequence[Entry]) -> list[Row]:
 
 
 def _training_charts(entries: Sequence[Entry]) -> list[Row]:
-    """Losses, overlap, diversity and nearness to training pictures, one line a run."""
+    """Losses, overlap, diversity and nearness to training images, one line a run."""
     logs = [_kept_rows(read_log(entry.path)) if entry.run else [] for entry in entries]
     keys = dict.fromkeys(key for log in logs for row in log for key in row if key.startswith("loss/") or key in CURVES)
     charts = []
     for key in [*(key for key in CURVES if key in keys), *(key for key in keys if key not in CURVES)]:
-        lines = [[(row["images"], row[key]) for row in log if key in row] for log in logs]
+        lines = [[(row["images_seen"], row[key]) for row in log if key in row] for log in logs]
         title = f"Loss: {key.partition('/')[2].replace('_', ' ')}" if key.startswith("loss/") else ""
         charts += _chart(entries, key.replace("/", " "), lines, title, "")
     return charts
@@ -225,7 +225,7 @@ def _metric_charts(entries: Sequence[Entry]) -> list[Row]:
             if not metric_of(result.metric).compared:
                 continue
             lines = points.setdefault((result.conditions(), result.metric), {})
-            lines.setdefault(position, {})[result.images] = result.value
+            lines.setdefault(position, {})[result.images_seen] = result.value
     charts = []
     for (conditions, metric), lines in points.items():
         if max(map(len, lines.values())) > 1:
@@ -242,7 +242,7 @@ def _chart(
     by_images: dict[int, Row] = {}
     for position, points in enumerate(lines):
         for images, value in points:
-            by_images.setdefault(images, {"images": images})[f"{group}/{position}"] = value
+            by_images.setdefault(images, {"images_seen": images})[f"{group}/{position}"] = value
     charts = charts_of([by_images[images] for images in sorted(by_images)])
     for chart in charts:
         chart |= {"apart": True} | ({"title": title, "note": note} if title else {})
@@ -258,14 +258,14 @@ def _kept_rows(log: list[Row]) -> list[Row]:
     kept: list[Row] = []
     for row in log:
         if row.get("event") == "rollback":
-            kept = [line for line in kept if line["images"] <= row["to_images"]]
+            kept = [line for line in kept if line["images_seen"] <= row["to_images"]]
         elif row.get("event") == "log":
             kept.append(row)
     return kept
 
 
 def _attributes(entries: Sequence[Entry]) -> Row | None:
-    """How surely each attribute is found where it was asked for; `None` where no model takes attributes."""
+    """How reliably each attribute is predicted where it was requested; `None` where no model takes attributes."""
     tables = {
         position: {row["name"]: row for row in result.details["attributes"]}
         for position, entry in enumerate(entries)

@@ -39,7 +39,7 @@ def _json(contents: Row) -> str:
 
 
 def _content_security_policy(template: str) -> str:
-    """Forbid everything, above all the network, but data: pictures and the template's own style and script."""
+    """Forbid everything, above all the network, but data: images and the template's own style and script."""
 
     def hashes(tag: str) -> str:
         bodies = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)

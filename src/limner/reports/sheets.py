@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner.evaluation.generate import asked_for
+from limner.evaluation.generate import requested_attributes
 from limner.evaluation.memorisation import Pair, nearest_sheet
 from limner.evaluation.metrics import metric_of
 from limner.evaluation.results import Result
@@ -39,30 +39,30 @@ class Entry:
 
 
 def model_grid(entry: Entry, setup: Setup) -> Image.Image:
-    """The first faces of seed 0; conditional models are all asked for the same attributes."""
-    labels_NA = asked_for(entry.model, setup.faces, setup.protocol.heldout, GRID, 0)
+    """The first faces of seed 0; conditional models are all conditioned on the same attributes."""
+    labels_NA = requested_attributes(entry.model, setup.faces, setup.protocol.heldout, GRID, 0)
     return face_grid(np.concatenate([*entry.model.batches(GRID, 0, labels_NA=labels_NA)]))
 
 
 def nearest_sheets(entry: Entry, setup: Setup) -> list[Row]:
-    """Generated faces beside their nearest training pictures, in each kind of features that was looked at."""
+    """Generated faces beside their nearest training images, in each kind of features that was measured."""
     sheets = []
     for result in entry.results:
         if metric_of(result.metric).name != "memorisation":
             continue
         pairs = result.details["closest"]
-        labels_NA = asked_for(entry.model, setup.faces, result.split, result.n_fake, result.seeds[0])
-        drawn = [_face(entry.model, result, pair["face"], labels_NA) for pair in pairs]
+        labels_NA = requested_attributes(entry.model, setup.faces, result.split, result.n_fake, result.seeds[0])
+        generated = [_face(entry.model, result, pair["face"], labels_NA) for pair in pairs]
         real_NHWC = setup.faces.images_NHWC[[pair["row"] for pair in pairs]]
         tiles = [Pair(position, position, pair["distance"]) for position, pair in enumerate(pairs)]
-        sheet = nearest_sheet(np.stack(drawn), real_NHWC, tiles)
+        sheet = nearest_sheet(np.stack(generated), real_NHWC, tiles)
         about = {"by": result.extractor, "among": result.details["training"], "share": result.value}
         sheets.append({**about, "src": data_uri(sheet)})
     return sheets
 
 
 def _face(model: Model, result: Result, index: int, labels_NA: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Generated picture number `index` of an evaluation, H x W x 3, drawn once more."""
+    """Generated image number `index` of an evaluation, H x W x 3, generated once more."""
     (face_NHWC,) = model.batches(
         1,
         result.seeds[0],
@@ -74,8 +74,8 @@ def _face(model: Model, result: Result, index: int, labels_NA: NDArray[np.uint8]
     return face_HWC
 
 
-def data_uri(picture: Image.Image) -> str:
+def data_uri(image: Image.Image) -> str:
     """An image as a data URI (lossless WebP)."""
     content = io.BytesIO()
-    picture.save(content, "WEBP", lossless=True)
+    image.save(content, "WEBP", lossless=True)
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"

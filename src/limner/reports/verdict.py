@@ -1,4 +1,4 @@
-"""What results of several models say in words, and which differences are more than chance."""
+"""What results of several models say in words, and which differences are more than random variation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,8 +8,8 @@ from limner.evaluation.results import Result, decimals, fixed
 from limner.reports.page import Row
 
 SURE = 2.0
-"""A difference counts from so many times its spread. With three seeds each, whose means are compared, chance alone
-exceeds that in about 3 of 100 comparisons (Student's t, 4 degrees of freedom)."""
+"""A difference counts from so many times its spread. With three seeds each, whose means are compared, random
+variation alone exceeds that in about 3 of 100 comparisons (Student's t, 4 degrees of freedom)."""
 
 
 def verdict(names: Sequence[str], columns: Sequence[Sequence[Result]]) -> Row:
@@ -23,7 +23,7 @@ def verdict(names: Sequence[str], columns: Sequence[Sequence[Result]]) -> Row:
     (best, first), (next_best, second) = ranked[:2]
     sure = _sure(first, second)
     if sure is None:
-        headline = f"{best} comes out ahead; by chance or not, one seed cannot tell"
+        headline = f"{best} comes out ahead; one seed cannot rule out random variation"
     elif sure:
         headline = f"{best} is better"
     else:
@@ -33,7 +33,7 @@ def verdict(names: Sequence[str], columns: Sequence[Sequence[Result]]) -> Row:
     if floor := first.floor:
         above = ", ".join(f"{name} {fixed(result.value - floor.value, digits)}" for name, result in ranked)
         sentences.append(
-            f"Real training pictures ({floor.n_other:,} of them) in place of the generated ones score "
+            f"Real training images ({floor.n_other:,} of them) in place of the generated ones score "
             f"{fixed(floor.value, digits)}, and nothing can be expected to do better. Above that floor remain: {above}."
         )
     for other in found[0]:
@@ -48,7 +48,7 @@ def verdict(names: Sequence[str], columns: Sequence[Sequence[Result]]) -> Row:
             sentences.append(f"By {other}, however, {leader} is ahead ({values}).")
     if sure is not None:
         sentences.append(
-            "The spread is that of drawing other faces from the same model. Training the same recipe once more gives "
+            "The spread is that of sampling other faces from the same model. Training the same recipe once more gives "
             "another model, which may differ by more than that."
         )
     return {"headline": headline, "sentences": sentences}
@@ -71,7 +71,7 @@ def _against(better: tuple[str, Result], worse: tuple[str, Result], digits: int 
         times = f"{gap / spread:.0f} times" if spread > 0 else "far more than"
         return f"{values}: {fixed(gap, digits)} lower{share}, {times} the spread of that difference."
     return (
-        f"{values}: the difference of {fixed(gap, digits)} is no more than chance easily brings about "
+        f"{values}: the difference of {fixed(gap, digits)} is no more than random variation easily causes "
         f"({fixed(SURE * spread, digits)})."
     )
 
@@ -84,13 +84,13 @@ def _spread(one: Result, other: Result) -> float | None:
 
 
 def _sure(one: Result, other: Result) -> bool | None:
-    """Whether two results differ by more than chance; `None` where their spread is not known."""
+    """Whether two results differ by more than random variation; `None` where their spread is not known."""
     spread = _spread(one, other)
     return None if spread is None else abs(one.value - other.value) > SURE * spread
 
 
 def leader_of(names: Sequence[str], results: Sequence[Result]) -> str | None:
-    """The name whose result is better than each other one by more than chance."""
+    """The name whose result is better than each other one by more than random variation."""
     if results[0].better is None:
         return None
     pick: Callable[..., Result] = max if results[0].better == "higher" else min

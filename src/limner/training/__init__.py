@@ -1,1 +1,1 @@
-"""From PackedFaces and a Recipe to a Run: the loop, its state on disk, the running mean, the verdict on health."""
+"""From PackedFaces and a Recipe to a Run: the loop, its state on disk, the EMA, the verdict on health."""

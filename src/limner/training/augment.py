@@ -3,7 +3,7 @@
 With few training images the discriminator would soon know each by heart. It sees real and generated images changed at
 random in the same ways, and the generator learns through the changes, so that they never reach its samples: the
 differentiable augmentation of Zhao et al. (2020), and the scaling of Karras et al. (2020). Shapes: B batch, C channels,
-H and W the image's sides.
+H and W the image's height and width.
 """
 
 import torch
@@ -15,9 +15,9 @@ from limner.recipes.schema import Augment
 
 
 def augment(x_BCHW: Tensor, settings: Augment, pixel_range: str) -> Tensor:
-    """B x C x H x W in `pixel_range` -> the same shape, each picture changed by its own chance.
+    """B x C x H x W in `pixel_range` -> the same shape, each image changed by its own random numbers.
 
-    Chance comes from torch's global generator of the device. Differentiable twice, by the pictures.
+    They come from torch's global generator of the device. Differentiable twice, by the images.
     """
     if not (settings.colour or settings.zoom or settings.shift or settings.cutout):
         return x_BCHW
@@ -38,7 +38,7 @@ def augment(x_BCHW: Tensor, settings: Augment, pixel_range: str) -> Tensor:
 def recolour(x_BCHW: Tensor, strength: float) -> Tensor:
     """Change brightness by up to `strength` / 2, saturation by a factor of 1 -+ `strength`, contrast 1 -+ half of it.
 
-    At 1 these are the colours of Zhao et al. (2020); but contrast is about mid-grey, 0, and not each picture's mean.
+    At 1 these are the colours of Zhao et al. (2020); but contrast is about mid-grey, 0, and not each image's mean.
     """
     u_3B111 = (torch.rand(3, len(x_BCHW), 1, 1, 1, device=x_BCHW.device) - 0.5) * strength
     brightness, saturation, contrast = u_3B111[0], 1 + 2 * u_3B111[1], 1 + u_3B111[2]
@@ -47,7 +47,7 @@ def recolour(x_BCHW: Tensor, strength: float) -> Tensor:
 
 
 def move(x_BCHW: Tensor, share: float) -> Tensor:
-    """Move each picture by up to `share` of its sides, by whole pixels; what is uncovered is mid-grey, 0."""
+    """Move each image by up to `share` of its sides, by whole pixels; what is uncovered is mid-grey, 0."""
     B, C, H, W = x_BCHW.shape
     far_y, far_x = round(share * H), round(share * W)
     padded_BHWC = F.pad(x_BCHW.permute(0, 2, 3, 1), (0, 0, far_x, far_x, far_y, far_y))

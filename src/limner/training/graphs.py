@@ -1,7 +1,7 @@
 """Training steps captured once as CUDA graphs and replayed: the same kernels, without the host's launching of each.
 
 A step of small networks is some thousand kernels of a few microseconds, which Python launches more slowly than a GPU
-computes them. What differs from step to step (pictures, latents, rates, the seed of chance) lies in tensors that are
+computes them. What differs from step to step (images, latents, learning rates, random seeds) lies in tensors that are
 filled before each replay; what decides which kernels run is the step's `kind`, and every kind has a graph of its own.
 """
 

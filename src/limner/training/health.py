@@ -1,12 +1,12 @@
 """The verdict on a run's health, from measured quantities, with the remedy in words.
 
-Measured at every log line: `overlap`, how often the discriminator takes a generated picture for more real than a real
+Measured at every log line: `overlap`, how often the discriminator takes a generated image for more real than a real
 one (0.5: it cannot tell them apart, 0: it never errs); `diversity`, how far the fixed-latent samples lie from each
-other, relative to real pictures (1: as varied); `nearest_training`, the share of samples that lie closer to a training
-than to a held-out picture (0.5: no copying); `contrast`, the standard deviation of the pixels within a sample, relative
-to real pictures (0: one flat colour, 1: as real ones); `roughness`, how much less neighbouring pixels correlate than in
-real pictures (0: as much, 1: not at all, which is noise). Distances are Euclidean between pictures shrunk to 16 x 16,
-or between the heights of curves; curves have no `nearest_training`, since none is shown twice, and no pixels.
+other, relative to real images (1: as varied); `nearest_training`, the share of samples that lie closer to a training
+than to a held-out image (0.5: no memorisation); `contrast`, the standard deviation of the pixels within a sample,
+relative to real images (0: one flat colour, 1: as real ones); `roughness`, how much less neighbouring pixels correlate
+than in real images (0: as much, 1: not at all, which is noise). Distances are Euclidean between images shrunk to 16 x
+16, or between the heights of curves; curves have no `nearest_training`, since none is shown twice, and no pixels.
 """
 
 import math
@@ -29,8 +29,8 @@ NO_OVERLAP = 0.002
 LITTLE_OVERLAP = 0.1
 MUCH_OVERLAP = 0.42
 LOW_DIVERSITY = 0.5
-COPYING = 0.85
-# On CelebA (tests/training/recorded_runs.json): flat pictures have a contrast of 0.06 at the most, from the borders
+MEMORISING = 0.85
+# On CelebA (tests/training/recorded_runs.json): flat images have a contrast of 0.06 at the most, from the borders
 # that padding leaves; runs that work are above 0.1 after 50 steps. Noise that stays has a roughness above 0.8; runs
 # that work are below 0.3 after 125 steps.
 NO_CONTRAST = 0.1
@@ -46,21 +46,20 @@ REMEDIES = {
     "discriminator winning": "The discriminator separates real from generated perfectly, so the generator has little "
     "to learn from: lower optimizer.discriminator.lr (or raise the generator's), or use objective.name=non-saturating.",
     "generator winning": "The discriminator hardly tells real from generated, so the generator learns little that is "
-    "true. If the samples are not perfect: lower both rates, or let them fall earlier (schedule.decay=1), or lower "
-    "objective.r1.",
-    "collapsing": "Different latents give nearly the same picture: lower the rates, use larger batches, or go back to "
-    "an earlier checkpoint.",
+    "true. If the samples are not perfect: lower both learning rates, or let them fall earlier (schedule.decay=1), or "
+    "lower objective.r1.",
+    "collapsing": "Different latents give nearly the same image: lower the learning rates, use larger batches, or go "
+    "back to an earlier checkpoint.",
     "blank": "Every sample is one flat colour: train longer; if that does not help, raise optimizer.generator.lr.",
     "noise": "Every sample is noise, and it does not become smoother: train longer; if that does not help, raise the "
     "learning rates, the discriminator's first.",
-    "memorising": "Samples lie closer to training pictures than to held-out ones: stop earlier, or train on more "
-    "pictures.",
-    "diverged": "Losses or gradients are no longer finite: lower the rates.",
+    "memorising": "Samples lie closer to training images than to held-out ones: stop earlier, or train on more images.",
+    "diverged": "Losses or gradients are no longer finite: lower the learning rates.",
 }
 
 
 class Health:
-    """Compares samples with pictures of the data set."""
+    """Compares samples with images of the data set."""
 
     def __init__(self, faces: PackedFaces) -> None:
         train = faces.rows("train")
@@ -77,7 +76,7 @@ class Health:
         self.contrast, self.correlation = _texture(real_NHWC)
 
     def measure(self, samples_NHWC: NDArray[np.uint8]) -> dict[str, float]:
-        """`diversity`, `contrast`, `roughness` and, where there are held-out pictures, `nearest_training` of samples.
+        """`diversity`, `contrast`, `roughness` and, where there are held-out images, `nearest_training` of samples.
 
         `samples_NHWC` are uint8, N x H x W x 3.
         """
@@ -95,7 +94,7 @@ class Health:
 
 
 def overlap(real_B: Tensor, fake_B: Tensor) -> Tensor:
-    """The share of all pairs in which the generated picture's logit is above the real one's, ties counting half."""
+    """The share of all pairs in which the generated image's logit is above the real one's, ties counting half."""
     above = (fake_B[:, None] > real_B[None]).float() + 0.5 * (fake_B[:, None] == real_B[None]).float()
     return above.mean()
 
@@ -108,10 +107,11 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
         return "diverged"
     if len(recent) < RECENT:
         return "learning"
-    # Pictures that are none are seen before the rest can be judged; later on, a discriminator that wins is their cause.
-    established = recent[-1]["images"] >= GRACE
-    # A generator that draws the same picture for every latent has either found one that passes, or is stuck because
-    # none of its pictures does: the overlap tells which.
+    # Blank and noisy images are recognised before the rest can be measured; later on, a discriminator that wins is
+    # their cause.
+    established = recent[-1]["images_seen"] >= GRACE
+    # A generator that gives the same image for every latent has either found one that passes, or is stuck because
+    # none of its images does: the overlap tells which.
     poor = all(line.get("diversity", 1.0) < LOW_DIVERSITY for line in recent)
     if established and all(line.get("overlap", 0.5) < (LITTLE_OVERLAP if poor else NO_OVERLAP) for line in recent):
         return "discriminator winning"
@@ -125,7 +125,7 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
         return "learning"
     if poor:
         return "collapsing"
-    if all(line.get("nearest_training", 0.5) > COPYING for line in recent):
+    if all(line.get("nearest_training", 0.5) > MEMORISING for line in recent):
         return "memorising"
     # Not of curves, which have no `nearest_training`: they can be matched perfectly, and nobody tells them apart then.
     if all(line.get("overlap", 0.0) > MUCH_OVERLAP and "nearest_training" in line for line in recent):
@@ -143,7 +143,7 @@ def _shrink(images_NHWC: NDArray[np.uint8]) -> Tensor:
 
 
 def _texture(images_NHWC: NDArray[np.uint8]) -> tuple[float, float]:
-    """The mean standard deviation within a picture, and the correlation of neighbouring pixels (flat ones: 1)."""
+    """The mean standard deviation within an image, and the correlation of neighbouring pixels (flat ones: 1)."""
     x_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float() / 255
     variance_NC = x_NCHW.var(dim=(2, 3), unbiased=False)
     # Half the mean square of the differences between neighbours is the variance where they are independent.

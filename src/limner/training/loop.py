@@ -1,6 +1,6 @@
 """The training loop: it reads like the algorithm, and every recipe goes through it.
 
-Shapes: B batch, Z latent, C channels, H and W the picture's sides.
+Shapes: B batch, Z latent, C channels, H and W height and width.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from limner.core.randomness import torch_seed
 from limner.latent.latents import training_latents
 from limner.recipes.schema import Elbo, Recipe
 from limner.training.ema import update_ema
+from limner.training.graphs import Graphs
 from limner.training.modality import Source
 from limner.training.state import State
 from limner.training.steps import Phase, adversarial_step, variational_step
@@ -25,56 +26,60 @@ MAX_ROLLBACKS = 3
 class Recorder(Protocol):
     """What the loop tells the outside world."""
 
-    def after_step(self, state: State) -> bool:
-        """Write what is due after a step; False where it looked and a loss, gradient or weight was not finite."""
+    def after_step(self) -> bool:
+        """Write what is due after a step; False where it checked and a loss, gradient or weight was not finite."""
 
-    def all_finite(self, state: State) -> bool:
+    def all_finite(self) -> bool:
         """Whether samples, weights, and every loss and gradient since the last log line are finite."""
 
-    def roll_back(self, state: State) -> None:
-        """Return `state` to the last good checkpoint, or to the one before it where that has failed already."""
+    def roll_back(self) -> None:
+        """Return the state to the last good checkpoint, or to the one before it where that has failed already."""
 
 
 def run_loop(
     training: Training,
     source: Source,
     recorder: Recorder,
-    share: Callable[[State], float],
-    interrupted: Callable[[State], bool],
+    progress: Callable[[], float],
+    interrupted: Callable[[], bool],
 ) -> str:
-    """Train until the `share` of the run that is done is 1, `interrupted` or hopelessly diverged.
+    """Train until `progress` is 1, the run is `interrupted`, or it has diverged for good.
 
     The word returned says which: `finished`, `interrupted` or `diverged`.
     """
-    recipe, state = training.recipe, training.state
+    recipe, state, engine = training.recipe, training.state, training.engine
+    graphs = Graphs() if engine.graphs else None
     while True:
-        done = share(state)
-        ended = "finished" if done >= 1 else "interrupted" if interrupted(state) else None
+        done = progress()
+        ended = "finished" if done >= 1 else "interrupted" if interrupted() else None
         if ended is None:
-            state.set_rates(recipe, done)
-            train_step(recipe, state, source, training.engine, training.seed)
-            finite = recorder.after_step(state)
+            state.set_learning_rates(recipe, done)
+            train_step(recipe, state, source, engine, training.seed, graphs)
+            finite = recorder.after_step()
         else:
-            finite = recorder.all_finite(state)
+            finite = recorder.all_finite()
         if not finite:
             if state.rollbacks == MAX_ROLLBACKS:
                 return "diverged"
-            rollbacks, rate_scale, failed_at = state.rollbacks + 1, state.rate_scale / 2, state.images
-            recorder.roll_back(state)
-            state.rollbacks, state.rate_scale = rollbacks, rate_scale
-            state.failed_at, state.returned_to = failed_at, state.images
+            rollbacks, lr_scale, failed_at = state.rollbacks + 1, state.lr_scale / 2, state.images_seen
+            recorder.roll_back()
+            graphs = Graphs() if engine.graphs else None  # the captured ones hold the addresses of the old moments
+            state.rollbacks, state.lr_scale = rollbacks, lr_scale
+            state.failed_at, state.returned_to = failed_at, state.images_seen
         elif ended is not None:
             return ended
 
 
-def train_step(recipe: Recipe, state: State, source: Source, engine: Engine, seed: int) -> None:
-    """One step on the next `recipe.schedule.batch` images, and of the generator's running mean."""
+def train_step(
+    recipe: Recipe, state: State, source: Source, engine: Engine, seed: int, graphs: Graphs | None = None
+) -> None:
+    """One step on the next `recipe.schedule.batch` images, and of the EMA generator; replayed from `graphs`, if any."""
     count = recipe.schedule.batch
-    x_BCHW, y_BA = source.at(state.images, count, engine.rank, engine.world)
+    x_BCHW, y_BA = source.at(state.images_seen, count, engine.rank, engine.world)
     y_BA = y_BA if recipe.conditioning else y_BA[:, :0]
     z_BZ = _latents(recipe, state, engine, seed)
 
-    phase = Phase.at(recipe, state.images)
+    phase = Phase.at(recipe, state.images_seen)
 
     def step(x_BCHW: Tensor, y_BA: Tensor, z_BZ: Tensor) -> dict[str, Tensor]:
         if isinstance(recipe.objective, Elbo):
@@ -84,17 +89,17 @@ def train_step(recipe: Recipe, state: State, source: Source, engine: Engine, see
         return {name: torch.stack([value.detach(), torch.ones_like(value)]) for name, value in measured.items()}
 
     inputs = (x_BCHW, y_BA, z_BZ)
-    pairs = state.graphs.run(phase, step, *inputs) if engine.graphs else step(*inputs)
+    pairs = graphs.run(phase, step, *inputs) if graphs else step(*inputs)
 
-    state.images += count
-    update_ema(state.mean_generator, state.generator, state.images, count, recipe.ema.halflife_images)
+    state.images_seen += count
+    update_ema(state.ema_generator, state.generator, state.images_seen, count, recipe.ema.halflife_images)
     _add(state.sums, pairs)
 
 
 def _latents(recipe: Recipe, state: State, engine: Engine, seed: int) -> Tensor:
-    """This process's share of the step's latents; also seeds whatever else the networks draw in this step."""
-    torch.manual_seed(torch_seed(seed, "step", state.images, engine.rank))
-    source = torch.Generator(engine.device).manual_seed(torch_seed(seed, "latents", state.images))
+    """This process's share of the step's latents; also seeds dropout, noise and augmentation of this step."""
+    torch.manual_seed(torch_seed(seed, "step", state.images_seen, engine.rank))
+    source = torch.Generator(engine.device).manual_seed(torch_seed(seed, "latents", state.images_seen))
     z_BZ = training_latents(recipe.schedule.batch, recipe.latent.size, recipe.latent.distribution, source)
     return z_BZ[engine.rank :: engine.world]
 

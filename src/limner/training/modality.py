@@ -1,4 +1,4 @@
-"""What a recipe learns from: pictures or curves. All that a training does differently for the two is here.
+"""What a recipe learns from: images or curves. All that a training does differently for the two is here.
 
 Shapes: N samples (what the generator makes, B x 3 x H x W or B x P), A attributes.
 """
@@ -15,6 +15,7 @@ from PIL import Image
 from rich.text import Text
 from torch import Tensor
 
+from limner.core.distributed import Engine
 from limner.core.errors import UserError
 from limner.core.pixels import to_pixels
 from limner.core.randomness import stream
@@ -24,7 +25,9 @@ from limner.data.packed import PackedFaces
 from limner.images.curve_plots import animation, painting, text_plot
 from limner.images.grid import face_grid
 from limner.recipes.schema import DataView, Recipe
+from limner.runs.run import Run
 from limner.training.health import SPREAD_OF, Health, mean_distance
+from limner.training.validation import Validation
 
 
 class Source(Protocol):
@@ -38,6 +41,8 @@ class Modality(Protocol):
     """What is learnt from, and how what is made of it is measured and shown."""
 
     attribute_names: tuple[str, ...]
+    threads: int | None
+    """How many threads a step takes; `None`: torch's own number."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -53,10 +58,10 @@ class Modality(Protocol):
         """What a log line says of samples, besides the means of its steps (see `limner.training.health`)."""
 
     def real(self, count: int) -> Image.Image:
-        """Training samples as a picture."""
+        """Training samples as an image."""
 
     def sheet(self, x: Tensor, images: int, line: Mapping[str, Any]) -> Image.Image:
-        """Samples as a picture; after so many images shown, and with the newest log line (empty: none yet)."""
+        """Samples as an image; after so many images seen, and with the newest log line (empty: none yet)."""
 
     def text(self, x: Tensor) -> Text | None:
         """Samples for the terminal, where characters can show them."""
@@ -64,9 +69,14 @@ class Modality(Protocol):
     def film(self, sheets: Sequence[Path]) -> bytes | None:
         """All sheets in one animated PNG, where that shows more than each alone."""
 
+    def validation(self, run: Run, engine: Engine) -> Validation:
+        """What measures the models of `run` during training; raises UserError where there are no held-out images."""
+
 
 class ImageModality:
-    """The pictures of a prepared data set."""
+    """The images of a prepared data set."""
+
+    threads: int | None = None
 
     def __init__(self, faces: PackedFaces, view: DataView) -> None:
         self.faces, self.view = faces, view
@@ -78,7 +88,7 @@ class ImageModality:
         return {
             "name": info.source.name,
             "path": str(self.faces.path.resolve()),
-            "pictures": len(self.faces),
+            "images": len(self.faces),
             "train": len(self._rows),
             "heldout": len(self.faces) - len(self._rows),
             "size": self.faces.size,
@@ -109,6 +119,9 @@ class ImageModality:
     def film(self, sheets: Sequence[Path]) -> None:
         return None
 
+    def validation(self, run: Run, engine: Engine) -> Validation:
+        return Validation(run, self.faces, engine)
+
     @cached_property
     def _rows(self) -> NDArray[np.int64]:
         return self.faces.rows("train")
@@ -119,9 +132,10 @@ class ImageModality:
 
 
 class CurveModality:
-    """Report 002's curves, drawn as the training goes: there is no end of them, so none can be learnt by heart."""
+    """Report 002's curves, sampled during training: there is no end of them, so none can be memorised."""
 
     attribute_names: tuple[str, ...] = ()
+    threads: int | None = 1  # the networks are so small that sharing out a step takes longer than the step
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -157,38 +171,41 @@ class CurveModality:
     def film(self, sheets: Sequence[Path]) -> bytes:
         return animation(sheets)
 
+    def validation(self, run: Run, engine: Engine) -> Validation:
+        raise UserError("curves have no held-out images.")
+
     @cached_property
     def _spread(self) -> float:
         return mean_distance(_real(SPREAD_OF))
 
 
 def open_modality(recipe: Recipe, data: PackedFaces | str | Path | None) -> Modality:
-    """What `recipe` learns from; `data` are prepared pictures or their folder.
+    """What `recipe` learns from; `data` are prepared images or their folder.
 
     Raises UserError where they are missing, there is no use for them, or they do not fit the recipe.
     """
     if recipe.data.kind == "curves":
         if data is not None:
-            raise UserError(f"{recipe.name} draws its own curves and learns from no pictures: leave --data out.")
+            raise UserError(f"{recipe.name} samples its own curves and learns from no images: leave --data out.")
         modality: Modality = CurveModality()
     else:
         if data is None:
-            raise UserError(f"{recipe.name} learns from pictures: give those that limner prepare made with --data DIR.")
+            raise UserError(f"{recipe.name} learns from images: give those that limner prepare made with --data DIR.")
         faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data)
         if faces.size != recipe.data.size:
             raise UserError(
-                f"{faces.path} holds pictures of {faces.size} pixels, the recipe wants {recipe.data.size}: "
+                f"{faces.path} holds images of {faces.size} pixels, the recipe wants {recipe.data.size}: "
                 f"prepare them with --size {recipe.data.size}, or train with --size if the recipe can."
             )
         if recipe.conditioning and not faces.attribute_names:
             raise UserError(
-                f"{faces.path} has no attributes, and {recipe.name} is conditioned on them: prepare pictures with "
+                f"{faces.path} has no attributes, and {recipe.name} is conditioned on them: prepare images with "
                 "--labels."
             )
         train = len(faces.rows("train"))
         if recipe.schedule.batch > train:
             raise UserError(
-                f"schedule.batch is {recipe.schedule.batch}, but {faces.path} has only {train} training pictures."
+                f"schedule.batch is {recipe.schedule.batch}, but {faces.path} has only {train} training images."
             )
         modality = ImageModality(faces, recipe.data)
     return modality

@@ -21,15 +21,14 @@ from limner.model.model import BATCH, Model, save_model
 from limner.reports.run_report import write_report
 from limner.runs.run import CHECKPOINTS, EVENTS, FILM, LOG, MODEL, SAMPLES, Run
 from limner.training.health import REMEDIES, verdict
-from limner.training.modality import ImageModality
 from limner.training.schedule import Budget
 from limner.training.setup import model_config
-from limner.training.state import State, read_newest, restore, save_checkpoint
+from limner.training.state import read_newest, restore, save_checkpoint
 from limner.training.terminal import Terminal
 from limner.training.training import Training
 from limner.training.validation import Validation, forget_after
 
-REAL_PICTURES = 20  # as report 001 shows before it trains
+REAL_IMAGES = 20  # as report 001 shows before it trains
 KNOWN_VECTORS = 4096  # attribute vectors that a conditional model carries
 
 
@@ -39,201 +38,204 @@ class Recorder:
     def __init__(self, run: Run, training: Training, budget: Budget, terminal: Terminal) -> None:
         self.run, self.budget, self.terminal = run, budget, terminal
         recipe, state, modality, seed = training.recipe, training.state, training.modality, training.seed
-        self.recipe, self.modality, self.engine = recipe, modality, training.engine
+        self.recipe, self.state, self.modality, self.engine = recipe, state, modality, training.engine
         self.config = model_config(recipe, modality)
         self.latents_BZ = face_latents(seed, 0, recipe.record.grid, recipe.latent.size, recipe.latent.distribution)
         self.known_MA = modality.known(KNOWN_VECTORS)[:, : len(self.config.attribute_names)]
         self.labels_BA = torch.from_numpy(face_labels(seed, 0, recipe.record.grid, self.known_MA, {})).float()
         self.clock = time.monotonic()
-        self.window = (state.images, state.seconds)
-        self.saved: int | None = None  # images shown at the newest whole checkpoint
+        self.window = (state.images_seen, state.seconds)
+        self.saved: int | None = None  # images seen at the newest whole checkpoint
         if self.engine.is_main:
             (run.path / SAMPLES).mkdir(exist_ok=True)
             self.measurable = True
             self.validation: Validation | None = None  # made when it is first due: loading its network takes seconds
             self.lines = [line for line in run.log if line["event"] == "log"]
             self.log = (run.path / LOG).open("a", encoding="utf-8")
-            self.board = SummaryWriter(run.path / EVENTS, purge_step=state.images or None)
+            self.board = SummaryWriter(run.path / EVENTS, purge_step=state.images_seen or None)
 
-    def start(self, state: State) -> None:
-        """What a new run shows and keeps before its first step: real pictures, untrained faces, a first checkpoint."""
+    def start(self) -> None:
+        """What a new run shows and keeps before its first step: real images, untrained faces, a first checkpoint."""
         if self.engine.is_main:
-            real = plain_png(self.modality.real(REAL_PICTURES))
+            real = plain_png(self.modality.real(REAL_IMAGES))
             write_file(self.run.path / SAMPLES / "real.png", real)
-            self._event("start", state)
-            self._sample(state, self._samples(state))
-            self._checkpoint(state)
+            self._event("start")
+            self._sample(self._samples())
+            self._checkpoint()
 
-    def after_step(self, state: State) -> bool:
+    def after_step(self) -> bool:
         """Write what is due; where anything is, False if a loss, gradient or weight was not finite (`all_finite`)."""
         now = time.monotonic()
-        state.seconds += now - self.clock
+        self.state.seconds += now - self.clock
         self.clock = now
         record = self.recipe.record
         dues = (record.log_images, record.sample_images, record.checkpoint_images, record.evaluate_images)
-        log, sample, checkpoint, evaluate = (self._due(state, every) for every in dues)
+        log, sample, checkpoint, evaluate = (self._due(every) for every in dues)
         if log or sample or checkpoint or evaluate:  # nothing kept may be what the run would have to return from
-            means = self._means(state)
+            means = self._means()
             keeps = sample or checkpoint or evaluate
-            x = self._samples(state) if keeps or self.engine.is_main else None
+            x = self._samples() if keeps or self.engine.is_main else None
             if log:
-                self._log(state, means, x)
-            if not self._sound(state, means, x if keeps else None):
+                self._log(means, x)
+            if not self._sound(means, x if keeps else None):
                 return False
         if self.engine.is_main:
-            self.terminal.step(state.images, *self._pace(state))
+            self.terminal.step(self.state.images_seen, *self._pace())
             if sample and x is not None:
-                self._sample(state, x)
+                self._sample(x)
             if evaluate:
-                self._evaluate(state)
+                self._evaluate()
             if checkpoint:
-                self._checkpoint(state)
+                self._checkpoint()
         return True
 
-    def all_finite(self, state: State) -> bool:
+    def all_finite(self) -> bool:
         """Whether samples, weights, and every loss and gradient since the last log line are finite in every process.
 
         The losses of a step are those before its weights changed: they say nothing of the last weights.
         """
-        return self._sound(state, self._means(state), self._samples(state))
+        return self._sound(self._means(), self._samples())
 
-    def roll_back(self, state: State) -> None:
-        """Return `state` to the newest whole checkpoint.
+    def roll_back(self) -> None:
+        """Return the state to the newest whole checkpoint.
 
         A run that comes no further than when it last returned goes back further, to the checkpoint before that one
         (to the oldest where there is none).
         """
-        images, seconds, rate_scale = state.images, state.seconds, state.rate_scale / 2
-        before = state.returned_to if images <= state.failed_at else math.inf
+        images, seconds, lr_scale = self.state.images_seen, self.state.seconds, self.state.lr_scale / 2
+        before = self.state.returned_to if images <= self.state.failed_at else math.inf
         record, tensors, _ = read_newest(self.run.path / CHECKPOINTS, before)
-        restore(state, record, tensors)
-        state.seconds = seconds  # the time is spent all the same
-        self.window, self.saved = (state.images, state.seconds), state.images
+        restore(self.state, record, tensors)
+        self.state.seconds = seconds  # the time is spent all the same
+        self.window, self.saved = (self.state.images_seen, self.state.seconds), self.state.images_seen
         if self.engine.is_main:
-            forget_after(self.run.path, state.images)
-            self._event("rollback", state, from_images=images, to_images=state.images, rate_scale=rate_scale)
+            forget_after(self.run.path, self.state.images_seen)
+            self._event("rollback", from_images=images, to_images=self.state.images_seen, lr_scale=lr_scale)
             self.terminal.say(
                 f"A loss, gradient or weight was not finite at {images:,} images: back to the checkpoint at "
-                f"{state.images:,}, rates times {rate_scale:g}."
+                f"{self.state.images_seen:,}, learning rates times {lr_scale:g}."
             )
 
-    def stop(self, state: State, reason: str) -> None:
+    def stop(self, reason: str) -> None:
         """The last grid, checkpoint, model and report of this sitting."""
         if self.engine.is_main:
             if reason != "diverged":
-                self._sample(state, self._samples(state))
-                self._checkpoint(state)
-            self._event("stop", state, reason=reason)
+                self._sample(self._samples())
+                self._checkpoint()
+            self._event("stop", reason=reason)
             self.log.close()
             self.board.close()
             write_report(self.run.path)
 
-    def resumed(self, state: State, broken: list[str]) -> None:
+    def resumed(self, broken: list[str]) -> None:
         """Note that the run goes on, and which checkpoints were passed over as broken."""
-        self.saved = state.images
+        self.saved = self.state.images_seen
         if self.engine.is_main:
-            forget_after(self.run.path, state.images)
-            self._event("resume", state, broken_checkpoints=broken)
+            forget_after(self.run.path, self.state.images_seen)
+            self._event("resume", broken_checkpoints=broken)
 
-    def _due(self, state: State, every: int) -> bool:
-        return every > 0 and state.images // every > (state.images - self.recipe.schedule.batch) // every
+    def _due(self, every: int) -> bool:
+        return (
+            every > 0
+            and self.state.images_seen // every > (self.state.images_seen - self.recipe.schedule.batch) // every
+        )
 
-    def _sound(self, state: State, means: dict[str, float], samples: Tensor | None) -> bool:
+    def _sound(self, means: dict[str, float], samples: Tensor | None) -> bool:
         """Whether `means`, the state's tensors and, where given, its `samples` are finite in every process."""
-        finite = all(map(math.isfinite, means.values())) and all_finite(state.tensors().values())
+        finite = all(map(math.isfinite, means.values())) and all_finite(self.state.tensors().values())
         finite = finite and (samples is None or all_finite([samples]))
         return not self.engine.any(not finite)  # each process has its own statistics of batch norm
 
-    def _means(self, state: State) -> dict[str, float]:
+    def _means(self) -> dict[str, float]:
         """Every metric's mean since the last log line, over the processes too: the one wait for the device."""
-        if not state.sums:
+        if not self.state.sums:
             return {}
-        self.engine.average(state.sums.values())
-        sums_M2 = torch.stack([*state.sums.values()])
-        return dict(zip(state.sums, (sums_M2[:, 0] / sums_M2[:, 1]).tolist(), strict=True))
+        self.engine.average(self.state.sums.values())
+        sums_M2 = torch.stack([*self.state.sums.values()])
+        return dict(zip(self.state.sums, (sums_M2[:, 0] / sums_M2[:, 1]).tolist(), strict=True))
 
-    def _log(self, state: State, means: dict[str, float], samples: Tensor | None) -> None:
+    def _log(self, means: dict[str, float], samples: Tensor | None) -> None:
         """Write the log line of `means` and of `samples`, which the main process has, and begin the next ones."""
-        state.sums.clear()
+        self.state.sums.clear()
         if not self.engine.is_main or samples is None:
             return
         images, seconds = self.window
-        self.window = (state.images, state.seconds)
+        self.window = (self.state.images_seen, self.state.seconds)
         line: dict[str, Any] = {
-            "images": state.images,  # `verdict` wants to know
-            "step": state.images // self.recipe.schedule.batch,
-            "images_per_second": round((state.images - images) / max(state.seconds - seconds, 1e-9), 1),
+            "images_seen": self.state.images_seen,  # `verdict` wants to know
+            "step": self.state.images_seen // self.recipe.schedule.batch,
+            "images_per_second": round((self.state.images_seen - images) / max(self.state.seconds - seconds, 1e-9), 1),
             **means,
             **self.modality.measure(samples, means),
-            **{f"rate/{name}": rate for name, rate in state.rates.items()},
+            **{f"lr/{name}": rate for name, rate in self.state.learning_rates.items()},
         }
         line["verdict"] = verdict([*self.lines, line])
         line["remedy"] = REMEDIES[line["verdict"]]
-        line = self._event("log", state, **line)
+        line = self._event("log", **line)
         self.lines.append(line)
         for name, value in line.items():
             if isinstance(value, float):
-                self.board.add_scalar(name, value, state.images)
-        _, _, seconds_left = self._pace(state)
-        self.terminal.log(line, self.budget.share(state), seconds_left)
+                self.board.add_scalar(name, value, self.state.images_seen)
+        _, _, seconds_left = self._pace()
+        self.terminal.log(line, self.budget.progress(self.state), seconds_left)
 
-    def _event(self, event: str, state: State, **fields: Any) -> dict[str, Any]:
-        line = {"event": event, "images": state.images, "seconds": round(state.seconds, 3)} | fields
+    def _event(self, event: str, **fields: Any) -> dict[str, Any]:
+        line = {"event": event, "images_seen": self.state.images_seen, "seconds": round(self.state.seconds, 3)} | fields
         self.log.write(json.dumps(line) + "\n")
         self.log.flush()
         return line
 
-    def _pace(self, state: State) -> tuple[float, float | None, float | None]:
-        """Share done, images per second since the last log line, seconds left."""
+    def _pace(self) -> tuple[float, float | None, float | None]:
+        """Progress, images per second since the last log line, seconds left."""
         images, seconds = self.window
-        spent = state.seconds - seconds
-        rate = (state.images - images) / spent if spent > 0 and state.images > images else None
+        spent = self.state.seconds - seconds
+        rate = (self.state.images_seen - images) / spent if spent > 0 and self.state.images_seen > images else None
         if rate is None and self.lines:
             rate = self.lines[-1]["images_per_second"]
-        return self.budget.share(state), rate, self.budget.seconds_left(state, rate)
+        return self.budget.progress(self.state), rate, self.budget.seconds_left(self.state, rate)
 
-    def _model(self, state: State) -> Model:
-        """The model as it is now; it shares its weights with the state."""
-        config = self.config.model_copy(update={"images": state.images})
-        return Model(config, state.averaged_generator(), self.engine.device, self.known_MA)
+    def _model(self) -> Model:
+        """The model as it is now; it shares its weights with the self.state."""
+        config = self.config.model_copy(update={"images_seen": self.state.images_seen})
+        return Model(config, self.state.averaged_generator(), self.engine.device, self.known_MA)
 
-    def _samples(self, state: State) -> Tensor:
-        """What the running mean makes of the fixed latents."""
-        model = self._model(state)
-        portions = zip(torch.split(self.latents_BZ, BATCH), torch.split(self.labels_BA, BATCH), strict=True)
-        return torch.cat([model.raw(z_BZ, y_BA, self.engine.precision) for z_BZ, y_BA in portions])
+    def _samples(self) -> Tensor:
+        """The EMA generator's output for the fixed latents."""
+        model = self._model()
+        batches = zip(torch.split(self.latents_BZ, BATCH), torch.split(self.labels_BA, BATCH), strict=True)
+        return torch.cat([model.raw(z_BZ, y_BA, self.engine.precision) for z_BZ, y_BA in batches])
 
-    def _sample(self, state: State, x: Tensor) -> None:
-        sheet = self.modality.sheet(x, state.images, self.lines[-1] if self.lines else {})
-        about = {"recipe": self.recipe.name, "images": state.images}
-        write_file(self.run.path / SAMPLES / f"{state.images:09d}.png", generated_png(sheet, about))
-        self.board.add_image("samples", np.asarray(sheet.convert("RGB")), state.images, dataformats="HWC")
+    def _sample(self, x: Tensor) -> None:
+        sheet = self.modality.sheet(x, self.state.images_seen, self.lines[-1] if self.lines else {})
+        about = {"recipe": self.recipe.name, "images_seen": self.state.images_seen}
+        write_file(self.run.path / SAMPLES / f"{self.state.images_seen:09d}.png", generated_png(sheet, about))
+        self.board.add_image("samples", np.asarray(sheet.convert("RGB")), self.state.images_seen, dataformats="HWC")
         self.terminal.show(self.modality.text(x))
 
-    def _evaluate(self, state: State) -> None:
-        if not isinstance(self.modality, ImageModality) or not self.measurable:
+    def _evaluate(self) -> None:
+        if not self.measurable:
             return
         try:
-            self.validation = self.validation or Validation(self.run, self.modality.faces, self.engine)
-        except UserError as error:  # no held-out pictures, say: that must not end a training
+            self.validation = self.validation or self.modality.validation(self.run, self.engine)
+        except UserError as error:  # no held-out images, say: that must not end a training
             self.measurable = False
             self.terminal.say(f"Nothing is measured in this training: {error}")
             return
-        value = self.validation.validate(self._model(state))
-        self.terminal.say(f"{state.images:,} images: {self.validation.metric} {value:.1f}")
+        value = self.validation.validate(self._model())
+        self.terminal.say(f"{self.state.images_seen:,} images: {self.validation.metric} {value:.1f}")
         self.clock = time.monotonic()  # measuring is not training
 
-    def _checkpoint(self, state: State) -> None:
-        model = self._model(state)
-        if state.images != self.saved:  # a whole one is not put at risk by writing it again
+    def _checkpoint(self) -> None:
+        model = self._model()
+        if self.state.images_seen != self.saved:  # a whole one is not put at risk by writing it again
             os.fsync(self.log.fileno())
             facts = {
                 "recipe": self.recipe.model_dump(),
                 "content_hash": self.modality.facts.get("content_hash"),
                 "log_bytes": self.log.tell(),
             }
-            save_checkpoint(self.run.path / CHECKPOINTS, state, self.recipe.record.keep_checkpoints, **facts)
-            self.saved = state.images
+            save_checkpoint(self.run.path / CHECKPOINTS, self.state, self.recipe.record.keep_checkpoints, **facts)
+            self.saved = self.state.images_seen
         save_model(self.run.path / MODEL, model.generator, model.config, model.known_MA)
         film = self.modality.film(sorted((self.run.path / SAMPLES).glob("[0-9]*.png"), key=lambda path: int(path.stem)))
         if film is not None:

@@ -1,4 +1,4 @@
-"""How long a training lasts: a number of images shown, or minutes of training."""
+"""How long a training lasts: a number of images seen, or minutes of training."""
 
 from dataclasses import dataclass
 
@@ -32,27 +32,27 @@ class Budget:
                 raise UserError(f"{name} is {value}; it must be above 0.")
         if epochs is not None and epoch is None:
             raise UserError(
-                "--epochs counts passes over pictures, and this recipe reads none: say --images or --minutes."
+                "--epochs counts passes over images, and this recipe reads none: say --images or --minutes."
             )
         if minutes is not None:
             return cls(seconds=minutes * 60)
         return cls(images=images or (max(1, round(epochs * epoch)) if epochs and epoch else default))
 
-    def share(self, state: State) -> float:
-        """How much of the budget is spent, 0 to 1."""
+    def progress(self, state: State) -> float:
+        """The part of the budget that is spent, 0 to 1."""
         if self.images is not None:
-            return min(1.0, state.images / self.images)
+            return min(1.0, state.images_seen / self.images)
         return min(1.0, state.seconds / (self.seconds or 1.0))
 
     def finished(self, state: State) -> bool:
         """Whether the budget is spent."""
-        return self.share(state) >= 1.0
+        return self.progress(state) >= 1.0
 
     def seconds_left(self, state: State, rate: float | None) -> float | None:
         """Seconds until the end at `rate` images/s; None where that is not known yet."""
         if self.seconds is not None:
             return max(0.0, self.seconds - state.seconds)
-        return None if not rate else max(0.0, (self.images or 0) - state.images) / rate
+        return None if not rate else max(0.0, (self.images or 0) - state.images_seen) / rate
 
     def __str__(self) -> str:
         return f"{self.images:,} images" if self.images is not None else f"{duration(self.seconds or 0)} of training"

@@ -22,7 +22,7 @@ from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
 from limner.runs.run import CHECKPOINTS, LOG, RECIPE, SAMPLES, Run
 from limner.training.loop import MAX_ROLLBACKS, run_loop
-from limner.training.modality import open_modality
+from limner.training.modality import Modality, open_modality
 from limner.training.recorder import Recorder
 from limner.training.schedule import Budget
 from limner.training.setup import (
@@ -59,10 +59,10 @@ def train(
 ) -> Run:
     """Train `recipe` (a shipped name or a TOML file, with `key=value` overrides) on `data` and leave a run in `out`.
 
-    `data` is `None` for a recipe that draws its own curves.
+    `data` is `None` for a recipe that samples its own curves.
     It lasts `images` shown, `epochs` of the training split or `minutes` of training; by default as long as the recipe
     says. The same seed on the same machine gives the same weights to the last bit, except with `minutes`: then the end,
-    and rates that fall towards it, follow the clock.
+    and learning rates that fall towards it, follow the clock.
 
     Raises:
         UserError: something given is wrong, `out` exists (without `force`), another training runs in this process, or
@@ -109,8 +109,8 @@ def resume(
 ) -> Run:
     """Go on with a run from its newest whole checkpoint, exactly as if it had never stopped.
 
-    Exact are runs of `images` or `epochs`; with `minutes` the end, and rates that fall towards it, follow the clock.
-    A budget given here replaces the run's own, so that a finished run can be made longer. `data` says where the
+    Exact are runs of `images` or `epochs`; with `minutes` the end, and learning rates that fall towards it, follow the
+    clock. A budget given here replaces the run's own, so that a finished run can be made longer. `data` says where the
     prepared data are now, if they moved.
 
     Raises:
@@ -153,7 +153,9 @@ def resume(
     state = State.fresh(trained, info["seed"], engine.device, len(attribute_names(trained, modality)))
     restore(state, record, tensors)
     if budget.finished(state) and (not old.log or old.log[-1].get("event") == "stop"):
-        raise UserError(f"{old.path} is finished ({state.images:,} images): say --images, more than that, to go on.")
+        raise UserError(
+            f"{old.path} is finished ({state.images_seen:,} images): say --images, more than that, to go on."
+        )
 
     def mend_folder() -> None:
         for folder in (old.path, old.path / SAMPLES, old.path / CHECKPOINTS):
@@ -174,46 +176,46 @@ def _go_on(run: Run, training: Training, budget: Budget, quiet: bool, broken: li
     source = modality.source(training.seed, engine.device)
     with (
         Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
-        _stop_requests() as asked_to_stop,
-        _threads_for(recipe),
+        _stop_requests() as stop_requested,
+        _threads_for(modality),
     ):
 
-        def votes(state: State) -> bool:
-            return engine.world == 1 or state.images // recipe.schedule.batch % STEPS_BETWEEN_VOTES == 0
+        def votes() -> bool:
+            return engine.world == 1 or state.images_seen // recipe.schedule.batch % STEPS_BETWEEN_VOTES == 0
 
-        done = budget.share(state)
+        done = budget.progress(state)
 
-        def share(state: State) -> float:
-            nonlocal done  # every process has a clock of its own, and all must set the same rates
+        def progress() -> float:
+            nonlocal done  # every process has a clock of its own, and all must set the same learning rates
             if budget.seconds is None:
-                done = budget.share(state)
-            elif votes(state):
-                done = engine.mean(budget.share(state))
+                done = budget.progress(state)
+            elif votes():
+                done = engine.mean(budget.progress(state))
             return done
 
         recorder = Recorder(run, training, budget, terminal)
         if broken is None:
             crop = modality.facts.get("crop", "none")
             if crop not in (recipe.data.crop, "none"):
-                terminal.say(f"Note: the recipe is made for the crop {recipe.data.crop}, the pictures have {crop}.")
-            recorder.start(state)
+                terminal.say(f"Note: the recipe is made for the crop {recipe.data.crop}, the images have {crop}.")
+            recorder.start()
         else:
             for name in broken:
                 terminal.say(f"The checkpoint {name} is broken; going on from the one before.")
-            recorder.resumed(state, broken)
+            recorder.resumed(broken)
         ended = run_loop(
             training,
             source,
             recorder,
-            share=share,
-            interrupted=lambda s: votes(s) and engine.any(asked_to_stop.is_set()),
+            progress=progress,
+            interrupted=lambda: votes() and engine.any(stop_requested.is_set()),
         )
-        recorder.stop(state, ended)
+        recorder.stop(ended)
         engine.wait()  # in every process the run is whole when this returns
     if ended == "diverged":
         raise UserError(
-            f"{run.path} diverged at {state.images:,} images, and {MAX_ROLLBACKS} returns with halved rates did not "
-            f"help: lower {' and '.join(f'optimizer.{name}.lr' for name in state.optimizers)}."
+            f"{run.path} diverged at {state.images_seen:,} images, and {MAX_ROLLBACKS} returns with halved learning "
+            f"rates did not help: lower {' and '.join(f'optimizer.{name}.lr' for name in state.optimizers)}."
         )
     if ended == "interrupted":
         raise Interrupted(f"limner train --resume {shlex.quote(str(run.path))}")
@@ -233,11 +235,9 @@ def _cut_log(log: Path, length: int) -> None:
 
 
 @contextmanager
-def _threads_for(recipe: Recipe) -> Iterator[None]:
-    """One thread where the networks are so small that sharing out a step takes longer than the step."""
+def _threads_for(modality: Modality) -> Iterator[None]:
     threads = torch.get_num_threads()
-    if recipe.data.kind == "curves":
-        torch.set_num_threads(1)
+    torch.set_num_threads(modality.threads or threads)
     try:
         yield
     finally:

@@ -81,14 +81,14 @@ def run_facts(training: Training, budget: Budget) -> dict[str, Any]:
         "parameters": {
             name: sum(parameter.numel() for parameter in network.parameters())
             for name, network in training.state.networks.items()
-            if name != "mean_generator"
+            if name != "ema_generator"
         },
     }
 
 
 def model_config(recipe: Recipe, modality: Modality) -> ModelConfig:
     """The config of a training's models before the first step: `images` grows, and each has its own checksum."""
-    of_data = {"name": "name", "pictures": "train", "crop": "crop", "content_hash": "content_hash"}
+    of_data = {"name": "name", "images": "train", "crop": "crop", "content_hash": "content_hash"}
     return ModelConfig(
         recipe=recipe.name,
         kind=recipe.data.kind,
@@ -98,7 +98,7 @@ def model_config(recipe: Recipe, modality: Modality) -> ModelConfig:
         pixel_range=recipe.data.range,
         generator=recipe.generator,
         attribute_names=attribute_names(recipe, modality),
-        images=0,
+        images_seen=0,
         ema_halflife_images=recipe.ema.halflife_images,
         data={key: modality.facts[name] for key, name in of_data.items() if name in modality.facts},
         licence=modality.facts["licence"],

@@ -1,6 +1,6 @@
 """All that a training is at one moment, and its checkpoints on disk.
 
-A checkpoint is a folder with `state.safetensors` (weights, running mean, optimisers, the sums of the unfinished log
+A checkpoint is a folder with `state.safetensors` (weights, EMA, optimisers, the sums of the unfinished log
 line) and `state.json` (how far the run is, its recipe, the hash of its data, the checksum of the tensors). Randomness
 and the place in the data follow from the number of images seen (`limner.core.randomness`): it is all they need.
 """
@@ -27,7 +27,6 @@ from limner.networks.layers import he_std
 from limner.objectives.conditioning import Conditioning
 from limner.recipes.schema import Adam, Recipe, Sgd
 from limner.training.ema import settle_spectral_norms
-from limner.training.graphs import Graphs
 
 FORMAT = 1
 
@@ -37,19 +36,17 @@ class State:
     """Networks, their optimisers and the counters of one training."""
 
     networks: dict[str, nn.Module]
-    """`generator`, `discriminator` or `encoder`, and `mean_generator`: the names they have in a checkpoint."""
+    """`generator`, `discriminator` or `encoder`, and `ema_generator`: the names they have in a checkpoint."""
     optimizers: dict[str, torch.optim.Optimizer]
-    images: int = 0
+    images_seen: int = 0
     seconds: float = 0.0
-    rate_scale: float = 1.0
+    lr_scale: float = 1.0
     rollbacks: int = 0
     failed_at: int = 0
-    """Images shown when the last rollback was needed, and `returned_to`: at the checkpoint that it returned to."""
+    """Images seen when the last rollback was needed, and `returned_to`: at the checkpoint that it returned to."""
     returned_to: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Of every metric, the sum since the last log line and of how many values it is."""
-    graphs: Graphs = field(default_factory=Graphs)
-    """Its steps as CUDA graphs, where the engine captures them."""
 
     @classmethod
     def fresh(cls, recipe: Recipe, seed: int, device: torch.device, attributes: int = 0) -> "State":
@@ -68,7 +65,7 @@ class State:
         for network in networks.values():
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizers = {name: build_optimizer(getattr(recipe.optimizer, name), networks[name]) for name in networks}
-        networks["mean_generator"] = deepcopy(networks["generator"]).eval().requires_grad_(False)
+        networks["ema_generator"] = deepcopy(networks["generator"]).eval().requires_grad_(False)
         return cls(networks, optimizers)
 
     @property
@@ -84,13 +81,13 @@ class State:
         return self.networks["encoder"]
 
     @property
-    def mean_generator(self) -> nn.Module:
+    def ema_generator(self) -> nn.Module:
         """The average of the generator's weights, as the last step left it."""
-        return self.networks["mean_generator"]
+        return self.networks["ema_generator"]
 
     def averaged_generator(self) -> nn.Module:
         """The same, ready for use: samples and models are made from it."""
-        return settle_spectral_norms(self.mean_generator)
+        return settle_spectral_norms(self.ema_generator)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state under a name of its own."""
@@ -106,7 +103,6 @@ class State:
 
     def load_tensors(self, named: dict[str, Tensor]) -> None:
         """Take over the tensors of `tensors()`; raises KeyError or RuntimeError where they do not fit the networks."""
-        self.graphs = Graphs()  # those before hold the addresses of the optimisers' old moments
         for name, network in self.networks.items():
             network.load_state_dict(_under(named, f"{name}."))
         for name, optimizer in self.optimizers.items():
@@ -120,27 +116,27 @@ class State:
         self.sums = {name: value.to(device) for name, value in _under(named, "sum.").items()}
 
     @property
-    def rates(self) -> dict[str, float]:
-        """The optimisers' rates as they are now, of parameters at scale 1."""
+    def learning_rates(self) -> dict[str, float]:
+        """The optimisers' learning rates as they are now, of parameters at scale 1."""
         firsts = {name: optimizer.param_groups[0] for name, optimizer in self.optimizers.items()}
         return {name: float(group["lr"]) / group["scale"] for name, group in firsts.items()}
 
-    def set_rates(self, recipe: Recipe, share: float) -> None:
-        """Set the optimisers' rates to the recipe's when `share` of the run is behind it, times `rate_scale`."""
-        factor = recipe.schedule.rate(share) * self.rate_scale
+    def set_learning_rates(self, recipe: Recipe, progress: float) -> None:
+        """Set the optimisers' learning rates to the recipe's at `progress` of the run, times `lr_scale`."""
+        factor = recipe.schedule.lr_factor(progress) * self.lr_scale
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                rate = getattr(recipe.optimizer, name).lr * factor * group["scale"]
+                lr = getattr(recipe.optimizer, name).lr * factor * group["scale"]
                 if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(rate)
+                    group["lr"].fill_(lr)
                 else:
-                    group["lr"] = rate
+                    group["lr"] = lr
 
 
 def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Optimizer:
     """The fused optimiser that `settings` describe; a step with `found_inf` set to 1 changes nothing.
 
-    On a CUDA device its rates are tensors, which a captured step reads anew at every replay.
+    On a CUDA device its learning rates are tensors, which a captured step reads anew at every replay.
     """
     device = next(network.parameters()).device
     on_cuda = device.type == "cuda"
@@ -154,8 +150,8 @@ def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Opt
     return torch.optim.Adam(groups, settings.lr, betas, fused=True, capturable=on_cuda)
 
 
-def _groups(network: nn.Module, rate: float, equalised: bool) -> list[dict[str, Any]]:
-    """The parameters by the `scale` that the optimiser's rate has for them."""
+def _groups(network: nn.Module, lr: float, equalised: bool) -> list[dict[str, Any]]:
+    """The parameters by the `scale` that the optimiser's learning rate has for them."""
     scales: dict[Tensor, float] = {}
     if equalised:
         layers = [(module, std) for module in network.modules() if (std := he_std(module)) is not None]
@@ -163,20 +159,20 @@ def _groups(network: nn.Module, rate: float, equalised: bool) -> list[dict[str, 
     groups: dict[float, list[Tensor]] = {}
     for parameter in network.parameters():
         groups.setdefault(scales.get(parameter, 1.0), []).append(parameter)
-    return [{"params": parameters, "scale": scale, "lr": rate * scale} for scale, parameters in groups.items()]
+    return [{"params": parameters, "scale": scale, "lr": lr * scale} for scale, parameters in groups.items()]
 
 
 def save_checkpoint(folder: Path, state: State, keep: int, **facts: Any) -> Path:
     """Write the checkpoint of `state` below `folder` beside, synced, then renamed; keep the newest `keep`."""
-    path = folder / f"{state.images:09d}"
+    path = folder / f"{state.images_seen:09d}"
     with new_folder(path) as beside:
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors().items()}
         save_file(tensors, beside / "state.safetensors")
         record = {
             "format": FORMAT,
-            "images": state.images,
+            "images_seen": state.images_seen,
             "seconds": state.seconds,
-            "rate_scale": state.rate_scale,
+            "lr_scale": state.lr_scale,
             "rollbacks": state.rollbacks,
             "failed_at": state.failed_at,
             "returned_to": state.returned_to,
@@ -200,7 +196,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def read_newest(folder: Path, before: float = math.inf) -> tuple[dict[str, Any], dict[str, Tensor], list[Path]]:
     """Record and tensors of the newest whole checkpoint below `folder`, and the broken ones that were passed over.
 
-    Only those with fewer images shown than `before` are looked at, or the oldest where there is none. Raises UserError
+    Only those with fewer images seen than `before` are looked at, or the oldest where there is none. Raises UserError
     where none is whole.
     """
     broken: list[Path] = []
@@ -223,7 +219,7 @@ def read_newest(folder: Path, before: float = math.inf) -> tuple[dict[str, Any],
 def restore(state: State, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Make `state` what it was when the checkpoint was written."""
     state.load_tensors(tensors)
-    for name in ("images", "seconds", "rate_scale", "rollbacks"):
+    for name in ("images_seen", "seconds", "lr_scale", "rollbacks"):
         setattr(state, name, record[name])
     for name in ("failed_at", "returned_to"):  # older checkpoints lack them
         setattr(state, name, record.get(name, 0))

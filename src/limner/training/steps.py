@@ -1,6 +1,7 @@
 """One step of a training: the game of generator and discriminator, or the climb of encoder and generator.
 
-Shapes: B batch, Z latent, A attributes, C channels, H and W the picture's sides. Each returns what it measured by name.
+Shapes: B batch, Z latent, A attributes, C channels, H and W the image's height and width. Each returns what it measured
+by name.
 """
 
 from collections.abc import Sequence

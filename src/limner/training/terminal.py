@@ -32,7 +32,7 @@ SHOWN = {
 
 
 class Terminal:
-    """Progress of one training: share done, images/s, time left, losses, the discriminator's outputs, the verdict."""
+    """Progress of one training: part done, images/s, time left, losses, the discriminator's outputs, the verdict."""
 
     def __init__(self, name: str, goal: str, quiet: bool) -> None:
         self.name, self.goal, self.quiet = name, goal, quiet
@@ -49,18 +49,18 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def step(self, images: int, share: float, rate: float | None, seconds_left: float | None) -> None:
+    def step(self, images: int, progress: float, rate: float | None, seconds_left: float | None) -> None:
         """Move the live line."""
         if self.live:
-            self.bar.update(self.task, completed=share, text=f"{_pace(images, rate, seconds_left)} {self.words}")
+            self.bar.update(self.task, completed=progress, text=f"{_pace(images, rate, seconds_left)} {self.words}")
 
-    def log(self, line: dict[str, Any], share: float, seconds_left: float | None) -> None:
+    def log(self, line: dict[str, Any], progress: float, seconds_left: float | None) -> None:
         """Show a new log line."""
         numbers = " ".join(f"{word} {line[key]:.2f}" for key, word in SHOWN.items() if key in line)
         self.words = f"· {numbers} · {line['verdict']}"
         if not self.live:
-            pace = _pace(line["images"], line["images_per_second"], seconds_left)
-            self.say(f"{self.name} {share:4.0%} of {self.goal} · {pace} {self.words}")
+            pace = _pace(line["images_seen"], line["images_per_second"], seconds_left)
+            self.say(f"{self.name} {progress:4.0%} of {self.goal} · {pace} {self.words}")
         elif line["remedy"]:
             self.words += f": {line['remedy']}"
 

@@ -1,4 +1,4 @@
-"""Measuring the running mean while it trains, by a cheap protocol, and keeping the best model so far."""
+"""Measuring the EMA while it trains, by a cheap protocol, and keeping the best model so far."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ PROTOCOL = "training"
 
 
 class Validation:
-    """Evaluates one training's running mean against the split `val`, which chooses the model in `best/`.
+    """Evaluates one training's EMA against the split `val`, which chooses the model in `best/`.
 
     Raises UserError where there are none, or too few.
     """
@@ -54,6 +54,6 @@ def forget_after(run: Path, images: int) -> None:
 
 def _images(line: str) -> float:
     try:
-        return float(json.loads(line)["images"])
+        return float(json.loads(line)["images_seen"])
     except (ValueError, KeyError, TypeError):
         return float("inf")  # half a line that a killed run left

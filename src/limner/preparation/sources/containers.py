@@ -21,7 +21,7 @@ def shown(name: str | Path) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(name))
 
 
-class Pictures(Protocol):
+class ImageFiles(Protocol):
     """Files in a container, by name: relative, with `/` between the parts. Sent to another process, it still reads.
 
     `names` are sorted and only those worth reading; `rejects` are the others, name -> reason.
@@ -34,7 +34,7 @@ class Pictures(Protocol):
         """The file's bytes; `Rejected` where it cannot be read or is larger than `limit`."""
 
 
-class FolderPictures:
+class FolderImages:
     """All files under a folder. No link is followed out of it, and none to another folder."""
 
     def __init__(self, root: Path) -> None:
@@ -91,7 +91,7 @@ def read_file(path: Path, limit: int) -> bytes:
         raise Rejected(f"unreadable: {error.strerror}") from error
 
 
-class ZipPictures:
+class ZipImages:
     """All members of a zip, read in place."""
 
     def __init__(self, path: Path) -> None:
@@ -165,11 +165,11 @@ def _why_no_zip(path: Path, error: Exception) -> str:
         return "is a web page, not a zip: the download was refused (often a quota), fetch it again in a browser"
     if start.startswith(b"PK\x03\x04"):
         return f"is a zip that is cut short or broken ({shown(str(error))}): fetch it again"
-    return "is not a zip: give a zip or a folder of pictures"
+    return "is not a zip: give a zip or a folder of images"
 
 
-def open_pictures(path: Path) -> Pictures:
-    """The pictures of a folder or a zip; `UserError` where the path is neither."""
+def open_images(path: Path) -> ImageFiles:
+    """The images of a folder or a zip; `UserError` where the path is neither."""
     if not path.exists():
-        raise UserError(f"{shown(path)} does not exist: give a folder or zip of pictures, or synthetic:N")
-    return FolderPictures(path) if path.is_dir() else ZipPictures(path)
+        raise UserError(f"{shown(path)} does not exist: give a folder or zip of images, or synthetic:N")
+    return FolderImages(path) if path.is_dir() else ZipImages(path)

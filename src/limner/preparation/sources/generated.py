@@ -10,33 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.model.shipped import FOLDER
-from limner.preparation.workers import Picture
+from limner.preparation.workers import PreparedImage
 
 if TYPE_CHECKING:
     from limner.model.model import Model
 
 
 class GeneratedFaces:
-    """Turns the number of a face, 0 to `count` - 1, into a picture of it: face k of `seed` of the model `name`.
+    """Turns the number of a face, 0 to `count` - 1, into an image of it: face k of `seed` of the model `name`.
 
-    Its attributes are drawn from those of the model's training pictures. Numbers are best asked for in their order:
-    faces are made in portions.
+    Its attributes are sampled from those of the model's training images. Numbers are best requested in their order:
+    faces are made in batches.
     """
 
     def __init__(self, name: str, seed: int, count: int) -> None:
         self.name, self.seed, self.count = name, seed, count
-        self._portion: tuple[int, NDArray[np.uint8], NDArray[np.uint8]] | None = None
+        self._batch: tuple[int, NDArray[np.uint8], NDArray[np.uint8]] | None = None
 
-    def __call__(self, number: str) -> Picture:
+    def __call__(self, number: str) -> PreparedImage:
         from limner.model.model import BATCH
 
         first, place = int(number) // BATCH * BATCH, int(number) % BATCH
-        if self._portion is None or self._portion[0] != first:
+        if self._batch is None or self._batch[0] != first:
             labels_NA = self._model.labels(min(BATCH, self.count - first), self.seed, first=first)
             (faces_NHWC,) = self._model.batches(len(labels_NA), self.seed, first=first, labels_NA=labels_NA)
-            self._portion = first, faces_NHWC, labels_NA
-        _, faces_NHWC, labels_NA = self._portion
-        return Picture(faces_NHWC[place].tobytes(), labels_NA[place].tobytes())
+            self._batch = first, faces_NHWC, labels_NA
+        _, faces_NHWC, labels_NA = self._batch
+        return PreparedImage(faces_NHWC[place].tobytes(), labels_NA[place].tobytes())
 
     @property
     def size(self) -> int:

@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 from limner.core.errors import UserError
 from limner.data.splits import SPLITS
 from limner.preparation.crops import Rejected
-from limner.preparation.sources.containers import MAX_TABLE_BYTES, Pictures, read_file, shown
+from limner.preparation.sources.containers import MAX_TABLE_BYTES, ImageFiles, read_file, shown
 
 FLAGS = {"-1": 0, "0": 0, "1": 1}
 
 
 @dataclass
 class Labels:
-    """What is known of each picture besides its pixels, by the picture's name."""
+    """What is known of each image besides its pixels, by the image's name."""
 
     attribute_names: tuple[str, ...] = ()
     attributes: dict[str, bytes] = field(default_factory=dict)
@@ -25,36 +25,36 @@ class Labels:
     splits: dict[str, str] = field(default_factory=dict)
     identities: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    """Pictures that a table has no line for, with the reason to reject them."""
+    """Images that a table has no line for, with the reason to reject them."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A text file with one line per picture, kept for the pictures that are there."""
+    """A text file with one line per image, kept for the images that are there."""
 
     file: str
     columns: list[str]
     """The header without the column of file names; empty where the file has no header."""
     rows: dict[str, tuple[int, list[str]]]
-    """Picture -> line number and values."""
+    """Image -> line number and values."""
 
-    def add(self, picture: str, line: int, values: list[str]) -> None:
-        if picture in self.rows:
-            raise self.error(line, f"{picture} has a line already ({self.rows[picture][0]}); remove one")
+    def add(self, image: str, line: int, values: list[str]) -> None:
+        if image in self.rows:
+            raise self.error(line, f"{image} has a line already ({self.rows[image][0]}); remove one")
         # Few values, many times: shared, CelebA's eight million need 80 MB instead of 400.
-        self.rows[picture] = line, [sys.intern(value) for value in values]
+        self.rows[image] = line, [sys.intern(value) for value in values]
 
     def error(self, line: int, problem: str) -> UserError:
         return UserError(f"{shown(self.file)}, line {line}: {shown(problem)}")
 
-    def missing(self, pictures: Collection[str]) -> dict[str, str]:
-        """Why pictures that the table has no line for are rejected."""
+    def missing(self, images: Collection[str]) -> dict[str, str]:
+        """Why images that the table has no line for are rejected."""
         reason = f"no line in {shown(PurePosixPath(self.file).name)}"
-        return {picture: reason for picture in pictures if picture not in self.rows}
+        return {image: reason for image in images if image not in self.rows}
 
 
-def read_table(file: str | Path, wanted: Collection[str], inside: Pictures | None = None) -> Table:
-    """Read the lines of the pictures in `wanted` from a file, or from a file `inside` the source.
+def read_table(file: str | Path, wanted: Collection[str], inside: ImageFiles | None = None) -> Table:
+    """Read the lines of the images in `wanted` from a file, or from a file `inside` the source.
 
     Understands CelebA's official files (with a line count and a header, or with neither) and CSVs with a header.
 
@@ -74,7 +74,7 @@ def read_table(file: str | Path, wanted: Collection[str], inside: Pictures | Non
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{shown(file)}, line {line}: not UTF-8 text; save the table as UTF-8") from error
     if not text.strip():
-        raise UserError(f"{shown(file)} is empty: it needs one line per picture")
+        raise UserError(f"{shown(file)} is empty: it needs one line per image")
     return _read_csv(text, file, wanted) if file.lower().endswith(".csv") else _read_official(text, file, wanted)
 
 
@@ -84,9 +84,7 @@ def _read_official(text: str, file: str, wanted: Collection[str]) -> Table:
     first = 2 if counted else 0
     table = Table(file, lines[1].split() if counted and len(lines) > 1 else [], {})
     if counted and int(lines[0]) != len(lines) - first:
-        raise table.error(
-            1, f"promises {lines[0].strip()} pictures, {len(lines) - first} lines follow; is it cut short?"
-        )
+        raise table.error(1, f"promises {lines[0].strip()} images, {len(lines) - first} lines follow; is it cut short?")
     for number, line in enumerate(lines[first:], first + 1):
         name, _, values = line.partition(" ")
         if name in wanted:
@@ -114,18 +112,18 @@ def labels_of(table: Table) -> Labels:
         raise table.error(1, f"the header must name each column once, not {doubtful[0]!r}")
     places = [table.columns.index(name) for name in names]
     labels = Labels(names)
-    for picture, (line, values) in table.rows.items():
+    for image, (line, values) in table.rows.items():
         if len(values) != len(table.columns):
             raise table.error(line, f"{len(values)} values where the header names {len(table.columns)} columns")
         try:
-            labels.attributes[picture] = bytes([FLAGS[values[place]] for place in places])
+            labels.attributes[image] = bytes([FLAGS[values[place]] for place in places])
         except KeyError as error:
             raise table.error(line, f"the label {error.args[0]!r} is none of -1, 0 and 1") from error
         if "split" in table.columns:
-            labels.splits[picture] = values[table.columns.index("split")]
+            labels.splits[image] = values[table.columns.index("split")]
         if "identity" in table.columns:
-            labels.identities[picture] = values[table.columns.index("identity")]
-    for picture, split in labels.splits.items():
+            labels.identities[image] = values[table.columns.index("identity")]
+    for image, split in labels.splits.items():
         if split not in SPLITS:
-            raise table.error(table.rows[picture][0], f"{split!r} is no split: {', '.join(SPLITS)}")
+            raise table.error(table.rows[image][0], f"{split!r} is no split: {', '.join(SPLITS)}")
     return labels

@@ -1,0 +1,6 @@
+"""Batches as slices, for everything that is computed piece by piece so that it fits in memory."""
+
+
+def batches_of(count: int, size: int, first: int = 0) -> list[slice]:
+    """Slices of at most `size` that together cover `first` ... `count - 1` in their order."""
+    return [slice(start, min(start + size, count)) for start in range(first, count, size)]

@@ -1,0 +1,68 @@
+"""Cheap stand-ins for what an evaluation needs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.evaluation.results import Floor, Result
+
+
+class SquareMeans:
+    """In the place of a network: the features of an image are the means of its `squares` x `squares` squares.
+
+    Remembers the images that it was given.
+    """
+
+    weights_sha256 = "0" * 64
+
+    def __init__(self, name: str = "lite0", squares: int = 4) -> None:
+        self.name, self.squares = name, squares
+        self.dimension = 3 * squares**2
+        self.resize = f"mean over squares to {squares} x {squares}"
+        self.seen: list[NDArray[np.uint8]] = []
+
+    def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.seen.append(np.array(images_NHWC))
+        N, H, W, _ = images_NHWC.shape
+        S = self.squares
+        means = images_NHWC.reshape(N, S, H // S, S, W // S, 3).mean((2, 4), dtype=np.float32)
+        return means.reshape(N, self.dimension) / np.float32(255)
+
+
+def make_result(metric: str, values: Sequence[float], floor: float | None = None, **facts: object) -> Result:
+    """A result of `values`, one a seed, with everything that it must record."""
+    mean = sum(values) / len(values)
+    spread = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5 if len(values) > 1 else None
+    record: dict[str, object] = {
+        "better": "lower",
+        "value": mean,
+        "spread": spread,
+        "values": tuple(values),
+        "seeds": tuple(range(len(values))),
+        "standard_error": None,
+        "floor": None if floor is None else Floor(value=floor, n_real=2000, n_other=5000),
+        "chooses": False,
+        "model": "m",
+        "model_sha256": "",
+        "recipe": "r",
+        "weights": "ema",
+        "images_seen": 1,
+        "warnings": (),
+        "seconds": 1.0,
+        "machine": "m",
+        "evaluated": "2026-01-01T00:00:00+00:00",
+        "limner": "0",
+        "protocol": "quick",
+        "n_real": 2000,
+        "n_fake": 5000,
+        "split": "test",
+        "crop": "none",
+        "resolution": 32,
+        "data_hash": "h",
+        "extractor": "lite0",
+        "extractor_sha256": "s",
+        "resize": "r",
+        "truncation": 1.0,
+    }
+    return Result.model_validate({**record, **facts, "metric": metric})
