@@ -386,8 +386,8 @@ def test_bench_writes_every_sample_and_what_it_was_measured_on(
     assert result["training_ratio"]["of_medians"] == pytest.approx(slow / fast)
     assert len(result["loss_differences"]) == measure.CHECKED_STEPS
     assert max(result["loss_differences"]) < 1e-4
-    assert {"reference", "Model.batches", "generator, batch 256"} <= result["drawing"].keys()
-    assert result["sampling_ratio"].keys() == result["drawing"].keys() - {"reference"}
+    assert {"reference", "Model.batches", "generator, batch 256"} <= result["sampling"].keys()
+    assert result["sampling_ratio"].keys() == result["sampling"].keys() - {"reference"}
 
     printed = " ".join(ran.output.split())  # however wide the terminal is
     assert "Training tiny, conditioning.method=classifier, objective.discriminator_steps=2, batch 8" in printed

@@ -274,7 +274,10 @@ def test_what_has_no_meaning_for_curves_is_refused(overrides: list[str], words: 
 @pytest.mark.parametrize(
     ("attempt", "words"),
     [
-        (lambda out, faces: train("painter", faces, out, quiet=True), "painter draws its own curves.*leave --data out"),
+        (
+            lambda out, faces: train("painter", faces, out, quiet=True),
+            "painter samples its own curves.*leave --data out",
+        ),
         (lambda out, faces: train("painter", "nowhere", out, quiet=True), "leave --data out"),
         (lambda out, faces: train("dcgan32", None, out, quiet=True), "dcgan32 learns from images.*--data DIR"),
         (lambda out, faces: train("painter", None, out, epochs=2, quiet=True), "--epochs.*--images or --minutes"),

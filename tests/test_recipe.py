@@ -106,10 +106,10 @@ def test_differences_name_the_key() -> None:
     assert ours.differences(theirs) == {"schedule.batch": (32, 64)}
 
 
-def test_rates_fall_in_a_straight_line_over_the_last_part_of_the_run() -> None:
+def test_learning_rates_fall_linearly_over_the_last_part_of_the_run() -> None:
     schedule = load_recipe("dcgan32", ["schedule.decay=0.25"]).schedule
-    assert [schedule.lr_factor(share) for share in (0, 0.5, 0.75, 0.875, 0.95, 1)] == pytest.approx(
+    assert [schedule.lr_factor(progress) for progress in (0, 0.5, 0.75, 0.875, 0.95, 1)] == pytest.approx(
         [1, 1, 1, 0.5, 0.2, 0]
     )
     steady = load_recipe("dcgan32").schedule
-    assert {steady.rate(share) for share in (0, 0.5, 1)} == {1}
+    assert {steady.lr_factor(progress) for progress in (0, 0.5, 1)} == {1}
