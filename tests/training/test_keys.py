@@ -76,16 +76,18 @@ def other_values(key: str, value: Any, annotation: Any) -> list[Any]:
     return [other for other in known or [] if other != value]
 
 
-def fingerprint(recipe: Recipe, faces: dict[int, PackedFaces]) -> dict[str, Any]:
-    """All that two steps of a recipe leave, and how long it would train by itself."""
+def stages(recipe: Recipe, faces: dict[int, PackedFaces]) -> Iterator[dict[str, Any]]:
+    """How long a recipe trains by itself, and its whole state before the first, after the first and the second step."""
+    yield {"budget": Budget.choose(recipe.schedule.images, None, None, None, None)}
     modality = open_modality(recipe, faces[recipe.data.size] if recipe.data.kind == "images" else None)
     engine = start_engine("cpu", recipe.engine.precision)
     state = State.fresh(recipe, 0, engine.device, len(modality.attribute_names) if recipe.conditioning else 0)
     source = modality.source(0, engine.device)
     for _ in range(2):
+        yield {name: value.clone() for name, value in state.tensors().items()}
         state.set_learning_rates(recipe, 0.9)
         train_step(recipe, state, source, engine, 0)
-    return {**state.tensors(), "budget": Budget.choose(recipe.schedule.images, None, None, None, None)}
+    yield state.tensors()
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -118,14 +120,16 @@ def walked(name: str, faces: dict[int, PackedFaces]) -> dict[str, dict[str, Any]
     """What every other value of every key does: refused (the message), or whether it changes anything."""
     overrides = base(name)
     recipe = load_recipe(name, overrides)
-    before = fingerprint(recipe, faces)
+    before = [*stages(recipe, faces)]
     found: dict[str, dict[str, Any]] = {}
     for key, values in walk(recipe):
         for value in values:
             try:
                 changed = load_recipe(name, [*overrides, f"{key}={json.dumps(value)}"])
                 if changed.data.size != 128:  # another size than the data's is refused when it is opened
-                    found.setdefault(key, {})[value] = not same(before, fingerprint(changed, faces))
+                    found.setdefault(key, {})[value] = not all(
+                        same(*pair) for pair in zip(before, stages(changed, faces), strict=False)
+                    )
             except UserError as error:
                 found.setdefault(key, {})[value] = str(error)
     return found
@@ -200,7 +204,7 @@ def test_another_crop_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str])
 
 
 def test_report_003_s_critic_loss_has_its_penalty_in_it(faces: dict[int, PackedFaces]) -> None:
-    sums = fingerprint(load_recipe("wgan-gp", base("wgan-gp")), faces)
+    *_, sums = stages(load_recipe("wgan-gp", base("wgan-gp")), faces)
     parts = [float(sums[f"sum.{name}"][0]) for name in ("loss/critic", "loss/discriminator", "penalty/gradient")]
     assert parts[0] == pytest.approx(parts[1] + parts[2])
     assert parts[2] > 0
