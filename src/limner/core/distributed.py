@@ -113,7 +113,7 @@ def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
         atexit.register(processes.destroy_process_group)
     where = processes.device
     if device != "auto" and processes.num_processes == 1:
-        where = torch.device(device)  # PartialState keeps for good what it was first asked for
+        where = torch.device(device)  # PartialState keeps for good what it was first given
     if precision == "auto":
         precision = "bf16" if gains_by_bf16(where) else "fp32"
     rank, world = processes.process_index, processes.num_processes

@@ -1,8 +1,8 @@
 """Batches of training images as a pure function of how many images the run has shown.
 
 Nothing is remembered between batches: the place in the stream is the number of images seen, so a resumed run reads
-exactly what an uninterrupted one would have read, on any number of processes. Shapes: B batch, H, W sides, A
-attributes.
+exactly what an uninterrupted one would have read, on any number of processes. Shapes: B batch, H and W height and
+width, A attributes.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The training images, shuffled anew in every epoch by `seed`; each mirrored or not by chance where `flip`."""
+    """The training images, shuffled anew in every epoch by `seed`; each mirrored with probability 1/2 where `flip`."""
 
     def __init__(
         self, faces: PackedFaces, seed: int, flip: bool, device: torch.device, pixel_range: str = "signed"

@@ -46,7 +46,7 @@ def random_splits(persons: Sequence[str], heldout: int | None, test: int | None,
     By default a tenth is held out, 2 to 20,000 images, and all of it but 2,000 images, or but half where that is
     fewer, reports. Persons stay whole, so a few images less may be held out, and a few more of them report.
 
-    Raises UserError where `heldout` images were asked for and every person has more.
+    Raises UserError where `heldout` images were requested and every person has more.
     """
     count = heldout
     if count is None:

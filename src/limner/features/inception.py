@@ -5,7 +5,7 @@ Heusel and others used it for FID ("GANs Trained by a Two Time-Scale Update Rule
 graph apart from later ones: average pooling leaves the padding out, and the last block pools by the maximum. Weights:
 the port to torch that pytorch-fid and torch-fidelity read, 95,628,359 bytes, fetched once.
 
-Shapes: B and N images, C channels, H and W an image's sides, D features.
+Shapes: B and N images, C channels, H and W the image's height and width, D features.
 """
 
 import io
@@ -31,7 +31,7 @@ WEIGHTS_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.
 WEIGHTS_BYTES = 95_628_359
 WEIGHTS_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 DIMENSION = 2048
-SIDE = 299
+RESOLUTION = 299
 # Larger batches are no faster on a CPU.
 BATCH, DEVICE_BATCH = 8, 64
 
@@ -44,7 +44,9 @@ class Inception:
 
     name = "inception"
     dimension = DIMENSION
-    resize = f"bilinear to {SIDE} x {SIDE} as TensorFlow 1: legacy corners, no half-pixel centres, no antialias"
+    resize = (
+        f"bilinear to {RESOLUTION} x {RESOLUTION} as TensorFlow 1: legacy corners, no half-pixel centres, no antialias"
+    )
 
     def __init__(self, weights: Path | None = None, device: str = "cpu", quiet: bool = False) -> None:
         """With the weights in the file `weights`; `None`: those of the cache folder, fetched where they are not there.
@@ -67,7 +69,7 @@ class Inception:
 
     def _forward(self, images_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         x_BCHW = torch.from_numpy(np.array(images_BHWC)).to(self._device).permute(0, 3, 1, 2).contiguous().float()
-        x_BCHW = (resize_as_tensorflow1(x_BCHW, SIDE) - 128) / 128
+        x_BCHW = (resize_as_tensorflow1(x_BCHW, RESOLUTION) - 128) / 128
         # TF32 rounds products to 10 bits: enough to move features by more than 1e-3.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
@@ -133,15 +135,16 @@ def _load_state(path: Path) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if name not in ("fc.weight", "fc.bias")}
 
 
-def resize_as_tensorflow1(x_BCHW: Tensor, side: int) -> Tensor:
-    """What `tf.image.resize_bilinear` of TensorFlow 1 made of float images, bit for bit: B x C x `side` x `side`.
+def resize_as_tensorflow1(x_BCHW: Tensor, resolution: int) -> Tensor:
+    """What `tf.image.resize_bilinear` of TensorFlow 1 made of float images, bit for bit: B x C x `resolution` x
+    `resolution`.
 
-    Pixel i is read at i * (size / `side`), not at the centres of pixels, so the image moves to the upper left; the
-    last pixels repeat; shrinking does not average. `torch.nn.functional.interpolate` knows no such rule.
+    Pixel i is read at i * (size / `resolution`), not at the centres of pixels, so the image moves to the upper left;
+    the last pixels repeat; shrinking does not average. `torch.nn.functional.interpolate` knows no such rule.
     """
     for axis in (3, 2):
         size = x_BCHW.shape[axis]
-        places = torch.arange(side, dtype=torch.float32, device=x_BCHW.device) * (size / side)
+        places = torch.arange(resolution, dtype=torch.float32, device=x_BCHW.device) * (size / resolution)
         before = places.long()
         after = (before + 1).clamp_max(size - 1)
         share = (places - before).view(-1, *[1] * (3 - axis))

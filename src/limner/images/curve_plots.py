@@ -17,7 +17,7 @@ from rich.text import Text
 from limner.data.curves import LOWER_P, UPPER_P, X_P
 from limner.images.png import synthetic_mark
 
-SIDE = 64  # of a small image
+RESOLUTION = 64  # of a small image
 WIDE = 1.1  # x goes from -WIDE to WIDE,
 LOW, HIGH = -0.5, 3.5  # and y from LOW to HIGH
 PAPER, BAND, FRAME, BOUND, CURVE, INK = "#ffffff", "#e4ecf5", "#d8d4cc", "#2b5f9e", "#c1561a", "#24211d"
@@ -29,7 +29,7 @@ IN_TEXT = 24  # curves; more would fill the characters
 
 def small_images(curves_NP: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Each curve over its bounds in an image of its own: heights N x P -> uint8 N x 64 x 64 x 3."""
-    return np.stack([np.asarray(_plot(curve_P[None], SIDE, SIDE, thickness=2)) for curve_P in curves_NP])
+    return np.stack([np.asarray(_plot(curve_P[None], RESOLUTION, RESOLUTION, thickness=2)) for curve_P in curves_NP])
 
 
 def painting(curves_NP: NDArray[np.float32], title: str, words: str) -> Image.Image:

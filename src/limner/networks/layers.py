@@ -1,6 +1,6 @@
 """Layers that the networks share.
 
-Shapes: B batch, C channels, H height, W width; P a window's place, K kernel side. On the CPU, strided convolutions with
+Shapes: B batch, C channels, H height, W width; P a window's place, K kernel size. On the CPU, strided convolutions with
 many channels run as one matrix product over gathered windows ("im2col"): oneDNN's own kernels for them reach a small
 part of the machine's speed where an image has few places and many channels, the backward pass above all.
 """
@@ -44,14 +44,14 @@ def scatter_windows(
     return x_BHWC
 
 
-def _places(side: int, kernel: int, stride: int, padding: int) -> int:
-    return (side + 2 * padding - kernel) // stride + 1
+def _places(size: int, kernel: int, stride: int, padding: int) -> int:
+    return (size + 2 * padding - kernel) // stride + 1
 
 
-def _overlap(tap: int, places: int, side: int, stride: int, padding: int) -> tuple[slice, slice]:
-    """Which places of a window's `tap` fall inside the image, and on which of its `side` pixels."""
+def _overlap(tap: int, places: int, size: int, stride: int, padding: int) -> tuple[slice, slice]:
+    """Which places of a window's `tap` fall inside the image, and on which of its `size` pixels."""
     first = max(0, -((tap - padding) // stride))
-    last = min(places - 1, (side - 1 + padding - tap) // stride)
+    last = min(places - 1, (size - 1 + padding - tap) // stride)
     start = first * stride + tap - padding
     return slice(first, last + 1), slice(start, start + (last - first) * stride + 1, stride)
 
@@ -108,7 +108,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
             return super().forward(x_BCHW, output_size)
         kernel, stride, padding = self.kernel_size[0], self.stride[0], _padding(self)
         B, C, H, W = x_BCHW.shape
-        height, width = (stride * (side - 1) + kernel - 2 * padding for side in (H, W))
+        height, width = (stride * (size - 1) + kernel - 2 * padding for size in (H, W))
         windows_PK = x_BCHW.permute(0, 2, 3, 1).reshape(-1, C) @ self.weight.permute(0, 2, 3, 1).flatten(1)
         y_BHWC = ScatterWindows.apply(  # type: ignore[no-untyped-call]
             windows_PK, (B, height, width, self.out_channels), kernel, stride, padding

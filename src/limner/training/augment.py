@@ -47,7 +47,7 @@ def recolour(x_BCHW: Tensor, strength: float) -> Tensor:
 
 
 def move(x_BCHW: Tensor, share: float) -> Tensor:
-    """Move each image by up to `share` of its sides, by whole pixels; what is uncovered is mid-grey, 0."""
+    """Move each image by up to `share` of its height and width, by whole pixels; what is uncovered is mid-grey, 0."""
     B, C, H, W = x_BCHW.shape
     far_y, far_x = round(share * H), round(share * W)
     padded_BHWC = F.pad(x_BCHW.permute(0, 2, 3, 1), (0, 0, far_x, far_x, far_y, far_y))
@@ -66,24 +66,24 @@ def zoom(x_BCHW: Tensor, deviation: float) -> Tensor:
     unlike torch's own resampling they can be differentiated twice, and on a GPU they repeat to the last bit.
     """
     scale_B11 = torch.exp2(deviation * torch.randn(len(x_BCHW), 1, 1, device=x_BCHW.device))
-    rows_B1HH, columns_B1WW = (_resampling(side, scale_B11)[:, None].to(x_BCHW.dtype) for side in x_BCHW.shape[2:])
+    rows_B1HH, columns_B1WW = (_resampling(size, scale_B11)[:, None].to(x_BCHW.dtype) for size in x_BCHW.shape[2:])
     return rows_B1HH @ x_BCHW @ columns_B1WW.transpose(2, 3)
 
 
-def _resampling(side: int, scale_B11: Tensor) -> Tensor:
-    """For each image the weights of `side` pixels in each of `side` pixels of the scaled one, B x side x side."""
-    centred = torch.arange(side, device=scale_B11.device) - (side - 1) / 2
+def _resampling(size: int, scale_B11: Tensor) -> Tensor:
+    """For each image the weights of `size` pixels in each of `size` pixels of the scaled one, B x size x size."""
+    centred = torch.arange(size, device=scale_B11.device) - (size - 1) / 2
     reach_B11 = (1 / scale_B11).clamp(min=1)
     away_BSS = centred[:, None] / scale_B11 - centred
     return (1 - away_BSS.abs() / reach_B11).clamp(min=0) / reach_B11
 
 
 def cut_out(x_BCHW: Tensor, share: float) -> Tensor:
-    """Set to mid-grey, 0, a square of `share` of each image's sides around a random pixel, where it lies inside."""
+    """Set to mid-grey, 0, a square of `share` of each image's width around a random pixel, where it lies inside."""
     inside = []
-    for side in x_BCHW.shape[2:]:
-        pixels, hole = torch.arange(side, device=x_BCHW.device), round(share * side)
-        first_B1 = torch.randint(-(hole // 2), side - hole // 2, (len(x_BCHW), 1), device=x_BCHW.device)
+    for size in x_BCHW.shape[2:]:
+        pixels, hole = torch.arange(size, device=x_BCHW.device), round(share * size)
+        first_B1 = torch.randint(-(hole // 2), size - hole // 2, (len(x_BCHW), 1), device=x_BCHW.device)
         inside.append((pixels >= first_B1) & (pixels < first_B1 + hole))
     rows_BH, columns_BW = inside
     return x_BCHW.masked_fill((rows_BH[:, None, :, None] & columns_BW[:, None, None, :]), 0)

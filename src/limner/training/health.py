@@ -37,7 +37,7 @@ NO_CONTRAST = 0.1
 NOISE = 0.5
 FADING = 0.8  # times the roughness of the oldest of the lines: noise below that is going away
 BLANK_AFTER, NOISE_AFTER = 50, 250  # steps before which every generator may look so
-SIDE = 16
+RESOLUTION = 16
 REFERENCES = 2048
 SPREAD_OF = 256
 
@@ -67,7 +67,7 @@ class Health:
             heldout = faces.rows("heldout")
         except UserError:
             heldout = train[:0]
-        # As many of each, or the larger side would be nearer by its number alone.
+        # As many of each, or the larger set would be nearer by its number alone.
         count = min(REFERENCES, len(train), len(heldout) or len(train))
         self.train_ND = _shrink(faces.images_NHWC[_choose(train, count)])
         self.heldout_ND = _shrink(faces.images_NHWC[_choose(heldout, count)]) if len(heldout) else None
@@ -139,7 +139,7 @@ def _choose(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 def _shrink(images_NHWC: NDArray[np.uint8]) -> Tensor:
     x_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float() / 255
-    return F.adaptive_avg_pool2d(x_NCHW, SIDE).flatten(1)
+    return F.adaptive_avg_pool2d(x_NCHW, RESOLUTION).flatten(1)
 
 
 def _texture(images_NHWC: NDArray[np.uint8]) -> tuple[float, float]:
