@@ -5,7 +5,8 @@
     faces = limner.load("runs/a").sample(16, seed=0)
     table = limner.evaluate("runs/a", data, protocol="quick")
 
-The functions are those that the `limner` command calls. Importing this package imports neither torch nor numpy.
+The functions, and those of `limner.explore`, are those that the `limner` command calls. Importing this package imports
+neither torch nor numpy.
 """
 
 from importlib import import_module
@@ -37,6 +38,8 @@ def __getattr__(name: str) -> Any:
         from limner.core.version import __version__
 
         return __version__
+    if name == "explore":
+        return import_module("limner.explore")
     if name not in _HOME:
         raise AttributeError(f"module 'limner' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

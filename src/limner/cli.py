@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from limner.core.errors import Interrupted, UserError
+from limner.core.options import Device, Force, Quiet
+from limner.explore.command import explore_app
 
 app = typer.Typer(
     name="limner",
@@ -28,10 +30,6 @@ app = typer.Typer(
 )
 console = Console()
 SECONDS_FOR_MAIN = 15.0
-
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
-Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.", show_default=True)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on the terminal.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -333,6 +331,8 @@ def compare(
     )
     _say(str(page))
 
+
+app.add_typer(explore_app, name="explore")
 
 judge_app = typer.Typer(no_args_is_help=True, help="The attribute judge that `limner evaluate` uses.")
 app.add_typer(judge_app, name="judge")

@@ -3,10 +3,12 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from limner.core.errors import UserError
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -20,6 +22,16 @@ def write_file(path: Path, content: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_output(out: Path, force: bool, endings: Sequence[str] = ()) -> None:
+    """Raise UserError where `out` is there (without `force`), has none of the `endings`, or has no folder to be in."""
+    if endings and out.suffix.lower() not in endings:
+        raise UserError(f"{out} does not end in {' or '.join(endings)}: choose another --out.")
+    if out.exists() and not force:
+        raise UserError(f"{out} exists: choose another --out, or replace it with --force.")
+    if not out.parent.is_dir():
+        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
 
 
 @contextmanager

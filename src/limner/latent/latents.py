@@ -34,6 +34,13 @@ def face_latents(seed: int, first: int, count: int, latent: int, distribution: s
     return _to_sphere(z_BZ) if distribution == "spherical" else z_BZ
 
 
+def to_support(z_BZ: Tensor, distribution: str) -> Tensor:
+    """Latents B x Z brought back to where the distribution has any: into the cube, onto the sphere, or as they are."""
+    if distribution == "uniform":
+        return z_BZ.clamp(-1, 1)
+    return _to_sphere(z_BZ) if distribution == "spherical" else z_BZ
+
+
 def _one_face(seed: int, index: int, latent: int, distribution: str) -> NDArray[np.float32]:
     own = stream(seed, "face", index)
     if distribution == "uniform":

@@ -1,0 +1,9 @@
+"""Options that mean the same in every command."""
+
+from typing import Annotated
+
+import typer
+
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.", show_default=True)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on the terminal.")]

@@ -1,0 +1,28 @@
+"""Exploring a model's latent space: walks, sums, directions, editing, projection.
+
+    limner.explore.interpolate("faces", "0:3,0:7,0:12", "walk.gif", even=True)
+    limner.explore.arithmetic("faces", "smiling female - female + male", "sum.png")
+
+The functions are those that `limner explore` calls. Importing this package does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["arithmetic", "interpolate"]
+
+if TYPE_CHECKING:
+    from limner.explore.interpolation import interpolate
+    from limner.explore.sums import arithmetic
+
+_HOME = {"interpolate": "limner.explore.interpolation", "arithmetic": "limner.explore.sums"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'limner.explore' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
