@@ -118,20 +118,21 @@ def prepare(
     """Crop, resize and pack images once, so that training does not decode them again."""
     from limner.preparation.prepare import prepare as run_prepare
 
-    faces = run_prepare(
-        source,
-        out,
-        size=size,
-        crop=crop,
-        keep=keep,
-        heldout=heldout,
-        test=test,
-        seed=seed,
-        workers=workers,
-        labels=labels,
-        force=force,
-        quiet=quiet,
-    )
+    with _notes(quiet):
+        faces = run_prepare(
+            source,
+            out,
+            size=size,
+            crop=crop,
+            keep=keep,
+            heldout=heldout,
+            test=test,
+            seed=seed,
+            workers=workers,
+            labels=labels,
+            force=force,
+            quiet=quiet,
+        )
     counts = faces.info.counts
     splits = ", ".join(f"{name} {count:,}" for name, count in counts.splits.items())
     rejects = f"; {counts.rejected:,} rejected, see {out / 'rejects.csv'}" if counts.rejected else "; 0 rejected"

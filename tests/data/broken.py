@@ -59,9 +59,9 @@ def floating_tiff() -> bytes:
     return file.getvalue()
 
 
-def wide_integers() -> bytes:
+def negative_integers() -> bytes:
     file = io.BytesIO()
-    Image.fromarray(np.full((40, 40), 1_000_000, np.int32)).save(file, "TIFF")
+    Image.fromarray(np.full((40, 40), -1, np.int32)).save(file, "TIFF")
     return file.getvalue()
 
 
@@ -71,7 +71,7 @@ DAMAGED = "truncated|broken"
 BYTES: dict[str, tuple[bytes, str]] = {
     **{
         f"cut_{form.lower()}_{int(share * 100)}.{form.lower()}": (cut(encoded(form), share), DAMAGED)
-        for form in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+        for form in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
         for share in (0.1, 0.5, 0.9)
     },
     "zero.jpg": (b"", "empty file"),
@@ -98,7 +98,7 @@ BYTES: dict[str, tuple[bytes, str]] = {
     "film.mp4": (b"\0\0\0\x18ftypmp42" + bytes(500), "not an image"),
     "inner.zip": (b"PK\x03\x04" + bytes(500), "not an image"),
     "float.tiff": (floating_tiff(), "unsupported pixels"),
-    "wide.tiff": (wide_integers(), "unsupported pixels"),
+    "negative.tiff": (negative_integers(), "unsupported pixels: negative"),
     ".hidden.png": (encoded("PNG", 5), "hidden file"),
     "__MACOSX/._a.png": (encoded("PNG", 5), "hidden file"),
     "a/.git/b.png": (encoded("PNG", 5), "hidden file"),
@@ -320,7 +320,7 @@ CALLS: dict[str, Call] = {
     "attr_value_missing": Call(celeba(attr=ATTR.replace("-1 -1", "-1")), "line 4: 1 values where the header names 2"),
     "attr_value_extra": Call(celeba(attr=ATTR.replace("-1 -1", "-1 -1 1")), "line 4: 3 values"),
     "attr_value_no_number": Call(celeba(attr=ATTR.replace("-1 -1", "-1 yes")), "line 4: the label 'yes'"),
-    "attr_value_two": Call(celeba(attr=ATTR.replace("-1 -1", "-1 2")), "line 4: the label '2' is none of"),
+    "attr_value_two": Call(celeba(attr=ATTR.replace("-1 -1", "-1 2")), "line 4: the label '2' of 'Smiling' is none of"),
     "attr_line_twice": Call(celeba(attr=ATTR.replace("000003", "000002")), "line 5: 000002.jpg has a line already (4)"),
     "attr_name_twice": Call(celeba(attr=ATTR.replace("Smiling", "Male")), "must name each column once"),
     "attr_garbage": Call(celeba(attr=b"\xff\xfe\x00\x01" * 100), "line 1: not UTF-8"),

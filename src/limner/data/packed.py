@@ -21,6 +21,9 @@ REJECTS, PREVIEW, FREQUENCIES = "rejects.csv", "preview.png", "frequencies.png"
 FILES = frozenset({INFO, IMAGES, ATTRIBUTES, INDEX, REJECTS, PREVIEW, FREQUENCIES})
 INDEX_HEADER = ["row", "file", "split", "identity", "official"]  # official: the split that the source gives
 
+TRAINABLE_SIZES = (32, 64, 128)
+"""In pixels; other sizes can be prepared and evaluated."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

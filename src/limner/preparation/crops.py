@@ -1,7 +1,7 @@
 """From the bytes of an image file to a square of pixels: decode within bounds, crop by a named preset, resize.
 
-Every image goes the same way: upright by its EXIF orientation, to RGB (transparency over white, 16-bit grey scaled to
-8), the preset's box, one antialiased resize. What cannot go this way is `Rejected` with a reason; nothing is guessed.
+Every image goes the same way: upright by its EXIF orientation, to RGB (transparency over white, deep grey scaled to 8
+bits), the preset's box, one antialiased resize. What cannot go this way is `Rejected` with a reason.
 """
 
 import io
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 # Importing a plug-in registers it; left to Pillow, each first image of a rarer kind would load all that there are.
 from PIL import (  # noqa: F401
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
     ImageOps,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
@@ -32,14 +34,21 @@ Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels, right and bottom excluded, as Pillow has it."""
 
 # Pillow reads more formats, but some start other programs (EPS) and none of the others holds photographs of faces.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+SUFFIXES = (*(suffix for suffix, form in Image.EXTENSION.items() if form in FORMATS), ".heic", ".heif")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 MAX_PIXELS = 64_000_000
+GREY_BITS = (8, 10, 12, 16)
 # Two antialiased steps in one call of Pillow: the mean over squares of a whole number of pixels, as large as the scale
 # allows, then a triangle filter as wide as the rest of the scale. A 128-pixel crop becomes 64 by exact 2 x 2 means. It
 # is sharper than the triangle alone, cannot ring as Lanczos does, and is several times faster than either.
 RESIZE_FILTER = "whole-number mean, then antialiased bilinear (Pillow BILINEAR, reducing_gap=1)"
 ALIGNED_SIZE = (178, 218)
 """Width and height of CelebA's aligned images."""
+
+
+MAGIC = rb"\xff\xd8\xff|\x89png|gif8|bm|ii\*\0|mm\0\*|\0\0\0\x0cjp|.{8}webp|.{4}ftyp(avi[fs]|hei|mif1)"
+"""How the formats begin, in lower case."""
 
 
 class Rejected(Exception):
@@ -107,8 +116,12 @@ def _open(data: bytes) -> Image.Image:
     """The image with its header read and its pixels not yet decoded."""
     if not data:
         raise Rejected("empty file")
+    formats: tuple[str, ...] = FORMATS
+    if _is_heic(data):
+        _register_heif()
+        formats = ("HEIF",)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError:
         raise Rejected(f"too many pixels: the most is {MAX_PIXELS:,}") from None
     except Exception as error:  # Pillow's parsers raise anything on hostile bytes
@@ -118,11 +131,25 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
+def _is_heic(data: bytes) -> bool:
+    """What iPhones write. (AVIF is the same container with another codec, and Pillow reads it.)"""
+    header = data[:64]
+    return header[4:8] == b"ftyp" and b"avif" not in header and any(brand in header for brand in HEIC_BRANDS)
+
+
+def _register_heif() -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise Rejected("HEIC needs an extra: pip install 'limner[heic]'") from None
+    register_heif_opener(thumbnails=False)
+
+
 def _why_not_opened(data: bytes) -> str:
     start = data[:512].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "not an image: a web page"
-    if start.startswith((b"\xff\xd8\xff", b"\x89png", b"gif8", b"bm", b"ii*\0", b"mm\0*")) or start[8:12] == b"webp":
+    if re.match(MAGIC, start, re.DOTALL):
         return "broken: its header cannot be read"
     return "not an image"
 
@@ -141,7 +168,7 @@ def _load(image: Image.Image) -> None:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        return _scale_16_bit(image).convert("RGB")
+        return _scale_deep_grey(image).convert("RGB")
     if image.mode in ("F", "LAB"):
         raise Rejected(f"unsupported pixels: Pillow's mode {image.mode}")
     if not image.has_transparency_data:
@@ -151,9 +178,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return white.convert("RGB")
 
 
-def _scale_16_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey to 8 bits. (Pillow's own conversion clips everything above 255 to white.)"""
-    values_HW = np.asarray(image)
-    if values_HW.min() < 0 or values_HW.max() > 65535:
-        raise Rejected("unsupported pixels: 32-bit integers")
-    return Image.fromarray(((values_HW.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+def _scale_deep_grey(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits to 8. (Pillow's own conversion clips everything above 255 to white.)
+
+    Files rarely say how many of their bits are used: white is the largest value of 8, 10, 12 or 16 bits, whichever
+    first holds the image; of a image that none holds, it is the brightest pixel.
+    """
+    values_HW = np.asarray(image).astype(np.int64)
+    if values_HW.min() < 0:
+        raise Rejected("unsupported pixels: negative integers")
+    brightest = int(values_HW.max())
+    white = next((2**bits - 1 for bits in GREY_BITS if brightest < 2**bits), brightest)
+    return Image.fromarray(((values_HW * 255 + white // 2) // white).astype(np.uint8))

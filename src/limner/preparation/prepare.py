@@ -8,10 +8,12 @@ grow with the data set, and neither the number of workers nor their speed can be
 import os
 import re
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -34,6 +36,7 @@ from limner.data.packed import (
     INDEX_HEADER,
     INFO,
     REJECTS,
+    TRAINABLE_SIZES,
     ContentHash,
     Counts,
     CropInfo,
@@ -49,7 +52,7 @@ from limner.preparation.crops import ALIGNED_SIZE, RESIZE_FILTER, find_crop
 from limner.preparation.preview import draw_frequencies, draw_preview
 from limner.preparation.sources.celeba import open_celeba
 from limner.preparation.sources.containers import HIDDEN, shown
-from limner.preparation.sources.folder import open_folder
+from limner.preparation.sources.folder import open_folder, read_labels
 from limner.preparation.sources.generated import GeneratedFaces
 from limner.preparation.sources.tables import Labels
 from limner.preparation.workers import Chunk, Decode, Draw, Load, loading
@@ -101,13 +104,16 @@ def prepare(
         workers: how many images are decoded at a time; by default one per core.
         labels: CSV of labels for a folder or zip; by default the one `labels.csv` in it, if any.
         force: replace `out` if it is a PackedFaces.
-        quiet: no progress bar.
+        quiet: no progress bar, and no warning that no recipe trains on this size.
 
     Raises:
         UserError: an argument or the source is wrong, or no image is left. Single bad images never raise: they
             are listed with their reason in rejects.csv.
     """
     _check_numbers(size, keep, heldout, test, seed, workers)
+    if size not in TRAINABLE_SIZES and not quiet:
+        sizes = ", ".join(map(str, TRAINABLE_SIZES))
+        warnings.warn(f"no recipe trains on images of {size} pixels: the recipes' sizes are {sizes}", stacklevel=4)
     target = _check_target(Path(out), source, force)
     work = _open(str(source), crop, size, seed, labels)
     if work.workers and workers:
@@ -258,9 +264,9 @@ def _open(source: str, crop_name: str | None, size: int, seed: int, labels: str 
             raise UserError(f"{shown(source)} is no source: {kind}:N makes N faces, N from 1 to {MAX_SYNTHETIC:,}")
         return _open_numbered(kind, int(number), size, seed)
     path = Path(source).expanduser()
-    opened = None
-    if labels is None:
-        opened = open_celeba(path) if path.exists() else None
+    opened = open_celeba(path) if path.exists() else None
+    if opened and labels:
+        opened = replace(opened, read_labels=partial(read_labels, Path(labels), opened.files))
     opened = opened or open_folder(path, Path(labels) if labels else None)
     name = crop_name or opened.default_crop
     crop = find_crop(name, size)

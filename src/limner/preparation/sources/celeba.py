@@ -1,17 +1,25 @@
 """CelebA as it is distributed: aligned images in their zip or unpacked, annotations as .txt or Kaggle's .csv."""
 
+import os
+import re
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
 from limner.core.errors import UserError
-from limner.preparation.sources.containers import ImageFiles, open_images, shown
+from limner.preparation.crops import SUFFIXES
+from limner.preparation.sources.containers import FolderImages, ImageFiles, is_hidden, open_images, shown
 from limner.preparation.sources.folder import Source
 from limner.preparation.sources.tables import Labels, Table, labels_of, read_table
 
 IMAGE_FOLDER = "img_align_celeba"
+PLACES = tuple(
+    f"{folder}{name}"
+    for folder in ("", "Img/")
+    for name in (f"{IMAGE_FOLDER}.zip", IMAGE_FOLDER, f"{IMAGE_FOLDER}_png")
+)
 ATTRIBUTES, PARTITION, IDENTITY = ANNOTATIONS = "list_attr_celeba", "list_eval_partition", "identity_CelebA"
-SUFFIXES = ".txt", ".csv"
+TABLES = tuple(name + suffix for name in ANNOTATIONS for suffix in (".txt", ".csv"))
 SPLITS = {"0": "train", "1": "val", "2": "test"}
 LICENCE = "CelebA: non-commercial research only (https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html)"
 
@@ -19,12 +27,13 @@ LICENCE = "CelebA: non-commercial research only (https://mmlab.ie.cuhk.edu.hk/pr
 def open_celeba(path: Path) -> Source | None:
     """CelebA at `path`, which is its folder, its folder of images, or a zip of them; `None` where it is not CelebA.
 
-    The annotations may be beside the images, in `Anno/` and `Eval/` as on the authors' drive, or in the zip itself.
-    None of them is required, and each may know more images than there are.
+    It may also be the folder around the one or a folder in the other, and the folder of images may have any name if
+    the annotations are at hand: beside the images or above them, in `Anno/` and `Eval/` as on the authors' drive, or
+    in the zip itself. None of them is required, and each may know more images than there are.
 
     Raises:
-        UserError: there are annotations without images, or the zip is none. Reading the labels raises it where
-            an annotation file is not what its name says.
+        UserError: there are annotations without images, CelebA is in a folder with others, or the zip is none.
+            Reading the labels raises it where an annotation file is not what its name says.
     """
     place = _find_images(path)
     if place is None:
@@ -81,30 +90,52 @@ def _read_labels(place: Path, images: ImageFiles, files: Collection[str]) -> Lab
 
 def _find_images(path: Path) -> Path | None:
     """The zip or folder with CelebA's images; any file may be one, and is judged by what is in it."""
-    if not path.is_dir() or path.name == IMAGE_FOLDER:
+    path = path.absolute()
+    if not path.is_dir() or any(place.name in PLACES for place in (path, path.parent)):
         return path
-    homes = path, path / "Img"
-    for place in [home / name for home in homes for name in (f"{IMAGE_FOLDER}.zip", IMAGE_FOLDER)]:
-        if place.exists():
-            return place
-    if any((path / f"{name}{suffix}").exists() for name in ANNOTATIONS for suffix in SUFFIXES):
+    if found := _places_in(path):
+        return found[0]
+    entries = [entry for entry in sorted(path.iterdir()) if not is_hidden(entry.name)]
+    inner = [entry for entry in entries if entry.is_dir() and os.access(entry, os.X_OK)]
+    if found := [place for folder in inner for place in _places_in(folder)]:
+        if len(inner) > 1 or any(entry.suffix.lower() in SUFFIXES for entry in entries):
+            raise UserError(
+                f"{shown(path)} holds CelebA and others: give {shown(found[0])}, or the folder of the others"
+            )
+        return found[0]
+    if any(_tables_in(home) for home in (path, path.parent)) and _is_numbered(path):
+        return path
+    if _tables_in(path):
         raise UserError(
             f"{shown(path)} has CelebA's annotations, but neither {IMAGE_FOLDER}.zip nor {IMAGE_FOLDER}/: add it"
         )
     return None
 
 
+def _places_in(home: Path) -> list[Path]:
+    return [home / place for place in PLACES if (home / place).exists()]
+
+
+def _is_numbered(folder: Path) -> bool:
+    """Whether there are images named as CelebA's are."""
+    return any(re.search(r"(^|/)[0-9]{6}\.(jpg|png)$", name) for name in FolderImages(folder).names)
+
+
+def _tables_in(home: Path) -> list[Path]:
+    """The annotations in a folder."""
+    paths = (home / folder / table for table in TABLES for folder in ("", "Anno", "Eval"))
+    return [path for path in paths if path.is_file()]
+
+
 def _annotation(name: str, place: Path, images: ImageFiles, files: Collection[str]) -> Table | None:
-    """The table called `name`, as .txt or .csv, beside the images or among them; `None` where there is none."""
-    home = place.parent
-    homes = [home, home.parent] if home.name in ("Img", IMAGE_FOLDER) else [home]
-    for file in (name + suffix for suffix in SUFFIXES):
-        for path in (home / folder / file for home in homes for folder in ("", "Anno", "Eval")):
-            if path.is_file():
+    """The table called `name`, among the images or near them; `None` where there is none."""
+    for home in (place, *place.parents[:3]):
+        for path in _tables_in(home):
+            if path.stem == name:
                 return read_table(path, files)
-        for member in images.names:
-            if member.endswith(file):
-                return read_table(member, files, inside=images)
+    for member in images.names:
+        if member.endswith((f"{name}.txt", f"{name}.csv")):
+            return read_table(member, files, inside=images)
     return None
 
 

@@ -132,10 +132,13 @@ class ZipImages:
             raise Rejected(f"broken in the zip: {message or type(error).__name__}") from error
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file of this name, or a folder that it is in, is one that people do not see."""
+    return any(part.startswith(".") or part in HIDDEN for part in name.split("/"))
+
+
 def _hidden(name: str) -> str | None:
-    if any(part.startswith(".") or part in HIDDEN for part in name.split("/")):
-        return "hidden file"
-    return None
+    return "hidden file" if is_hidden(name) else None
 
 
 def _unsafe(member: zipfile.ZipInfo) -> str | None:

@@ -4,22 +4,18 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from posixpath import commonpath
 from typing import Literal
 
 from limner.core.errors import UserError
+from limner.data.splits import SPLITS
+from limner.preparation.crops import SUFFIXES
 from limner.preparation.sources.containers import ImageFiles, open_images, shown
 from limner.preparation.sources.tables import Labels, labels_of, read_table
 
 LABELS_FILE = "labels.csv"
-
-
-# --- where images are -----------------------------------------------------------------------------------------------
-
-
-# --- labels -----------------------------------------------------------------------------------------------------------
-
-
-# --- the source -------------------------------------------------------------------------------------------------------
+MAX_CLASSES = 100
+"""More folders are persons or days, not classes."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +35,10 @@ class Source:
 
 
 def open_folder(path: Path, labels_path: Path | None = None) -> Source:
-    """Any folder or zip of images, labelled by `labels_path` or by the one labels.csv in it, if there is one.
+    """Any folder or zip of images, labelled by `labels_path`, by the one labels.csv in it, or by its class folders.
 
-    A labels.csv names images relative to the folder that it lies in.
+    A labels.csv names images relative to the folder that it lies in. Without one, each folder of images is an
+    attribute; folders called train, val and test are splits, and the folders in them the classes.
     """
     images = open_images(path)
     found = [name for name in images.names if PurePosixPath(name).name == LABELS_FILE]
@@ -62,9 +59,39 @@ def open_folder(path: Path, labels_path: Path | None = None) -> Source:
 
 
 def _read_labels(given: Path | None, found: list[str], images: ImageFiles, files: Collection[str]) -> Labels:
-    if given is None and not found:
-        return Labels()
-    table = read_table(given, files) if given else read_table(found[0], files, inside=images)
+    if given is not None:
+        return read_labels(given, files)
+    return read_labels(found[0], files, images) if found else class_folders(files)
+
+
+def read_labels(file: Path | str, files: Collection[str], inside: ImageFiles | None = None) -> Labels:
+    """What a CSV, which may be `inside` the source, says about `files`."""
+    table = read_table(file, files, inside)
     labels = labels_of(table)
     labels.missing = table.missing(files)
+    return labels
+
+
+def class_folders(files: Collection[str]) -> Labels:
+    """One attribute per folder that holds images, where there are two or more, or one and images beside it.
+
+    A folder that holds all the others does not count, and of folders in each other the outer one does.
+    """
+    labels = Labels()
+    parents = {file: PurePosixPath(file).parent for file in files}
+    images = [file for file in files if file.lower().endswith(SUFFIXES)]
+    if not images:
+        return labels
+    outer = len(PurePosixPath(commonpath([parents[file] for file in images])).parts)
+    parts = {file: parent.parts[outer:] for file, parent in parents.items()}
+    if all(parts[file] and parts[file][0].lower() in SPLITS for file in images):
+        labels.splits = {file: folders[0].lower() for file, folders in parts.items() if folders}
+        labels.missing = {
+            file: "in none of train, val and test" for file in files if labels.splits.get(file) not in SPLITS
+        }
+        parts = {file: folders[1:] for file, folders in parts.items()}
+    names = sorted({parts[file][0] for file in images if parts[file]})
+    if len(names) <= MAX_CLASSES:
+        labels.attribute_names = tuple(names)
+        labels.attributes = {file: bytes(name in folders[:1] for name in names) for file, folders in parts.items()}
     return labels

@@ -2,9 +2,14 @@
 
 import csv
 import io
+import posixpath
 import sys
-from collections.abc import Collection
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from limner.core.errors import UserError
@@ -12,7 +17,13 @@ from limner.data.splits import SPLITS
 from limner.preparation.crops import Rejected
 from limner.preparation.sources.containers import MAX_TABLE_BYTES, ImageFiles, read_file, shown
 
-FLAGS = {"-1": 0, "0": 0, "1": 1}
+FLAGS = {
+    **dict.fromkeys(("-1", "0", "-1.0", "0.0", "false", "False", "FALSE"), 0),
+    **dict.fromkeys(("1", "1.0", "true", "True", "TRUE"), 1),
+}
+ROLES = "split", "identity"
+INDEX_COLUMNS = "", "index", "unnamed: 0"
+"""Headers of a first column that numbers the rows, as pandas writes it."""
 
 
 @dataclass
@@ -26,6 +37,10 @@ class Labels:
     identities: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     """Images that a table has no line for, with the reason to reject them."""
+
+
+Row = tuple[str, int, Callable[[], list[str]]]
+"""The image's name as written, the line number, and what gives the values."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,23 @@ class Table:
         # Few values, many times: shared, CelebA's eight million need 80 MB instead of 400.
         self.rows[image] = line, [sys.intern(value) for value in values]
 
+    def add_found(self, read_rows: Callable[[], Iterator["Row"]], images: Collection[str]) -> None:
+        """Add those of the rows that are about images which are there.
+
+        An image without a row gets that of its name with another suffix, if it is the only one so called: CelebA's
+        annotations say .jpg of its PNG copy too.
+        """
+        self._add_rows(read_rows(), {_plain(name): name for name in images} | {name: name for name in images}, _plain)
+        stems = Counter(map(_stem, images))
+        rest = {_stem(name): name for name in images if name not in self.rows and stems[_stem(name)] == 1}
+        if rest:
+            self._add_rows(read_rows(), rest, _stem)
+
+    def _add_rows(self, rows: Iterator["Row"], images: dict[str, str], key: Callable[[str], str]) -> None:
+        for name, line, values in rows:
+            if image := images.get(name) or images.get(key(name)):
+                self.add(image, line, values())
+
     def error(self, line: int, problem: str) -> UserError:
         return UserError(f"{shown(self.file)}, line {line}: {shown(problem)}")
 
@@ -51,6 +83,16 @@ class Table:
         """Why images that the table has no line for are rejected."""
         reason = f"no line in {shown(PurePosixPath(self.file).name)}"
         return {image: reason for image in images if image not in self.rows}
+
+
+def _plain(name: str) -> str:
+    """How names are compared: without spaces around them and `./`, with `/` between the parts, in one Unicode form
+    (macOS writes letters and their accents apart)."""
+    return unicodedata.normalize("NFC", name.strip().replace("\\", "/").removeprefix("./"))
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(_plain(name))[0]
 
 
 def read_table(file: str | Path, wanted: Collection[str], inside: ImageFiles | None = None) -> Table:
@@ -85,45 +127,86 @@ def _read_official(text: str, file: str, wanted: Collection[str]) -> Table:
     table = Table(file, lines[1].split() if counted and len(lines) > 1 else [], {})
     if counted and int(lines[0]) != len(lines) - first:
         raise table.error(1, f"promises {lines[0].strip()} images, {len(lines) - first} lines follow; is it cut short?")
-    for number, line in enumerate(lines[first:], first + 1):
-        name, _, values = line.partition(" ")
-        if name in wanted:
-            table.add(name, number, values.split())
+
+    def read_rows() -> Iterator[Row]:
+        for number, line in enumerate(lines[first:], first + 1):
+            name, _, values = line.partition(" ")
+            yield name, number, values.split
+
+    table.add_found(read_rows, wanted)
     return table
 
 
 def _read_csv(text: str, file: str, wanted: Collection[str]) -> Table:
-    header = text[: text.find("\n")]
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
-    try:
-        table = Table(file, [column.strip() for column in next(lines)[1:]], {})
-        for line in lines:
-            if line and line[0] in wanted:
-                table.add(line[0], lines.line_num, [value.strip() for value in line[1:]])
-    except csv.Error as error:
-        raise UserError(f"{shown(file)}, line {lines.line_num}: {error}") from error
+    delimiter = max(",;\t", key=text[: text.find("\n")].count)
+
+    def read_lines() -> Iterator[tuple[int, list[str]]]:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            for line in lines:
+                yield lines.line_num, line
+        except csv.Error as error:
+            raise UserError(f"{shown(file)}, line {lines.line_num}: {error}") from error
+
+    _, header = next(read_lines())
+    header = [column.strip() for column in header]
+    named, dropped = _columns(header, read_lines(), wanted)
+    table = Table(file, _without(dropped, header), {})
+    if _plain(header[named]) in map(_plain, wanted):
+        raise table.error(1, f"the header is missing, this line is about {header[named]}")
+
+    def read_rows() -> Iterator[Row]:
+        for number, line in islice(read_lines(), 1, None):
+            if len(line) > named:
+                yield line[named], number, partial(_without, dropped, line)
+
+    table.add_found(read_rows, wanted)
     return table
 
 
+def _columns(
+    header: list[str], lines: Iterable[tuple[int, list[str]]], wanted: Collection[str]
+) -> tuple[int, set[int]]:
+    """The column of file names, which is the one in which an image's name is found; and all that hold no labels."""
+    names = set(map(_plain, wanted))
+    numbered = len(header) > 1 and header[0].lower() in INDEX_COLUMNS
+    found = (column for _, line in lines for column, cell in enumerate(line[: len(header)]) if _plain(cell) in names)
+    named = next(found, int(numbered))
+    return named, {named, 0} if numbered else {named}
+
+
+def _without(dropped: set[int], row: list[str]) -> list[str]:
+    return [cell.strip() for column, cell in enumerate(row) if column not in dropped]
+
+
 def labels_of(table: Table) -> Labels:
-    """Columns `split` and `identity` mean what they say, every other column is an attribute: 1, or 0 or -1."""
-    names = tuple(column for column in table.columns if column not in ("split", "identity"))
-    if doubtful := [name for name in table.columns if name in ("", *FLAGS) or table.columns.count(name) > 1]:
+    """Columns `split` and `identity` mean what they say, every other column is an attribute: 1 or true, or 0, -1 or
+    false. The case of `split`, `identity` and the splits does not matter."""
+    columns = [column.lower() if column.lower() in ROLES else column for column in table.columns]
+    if doubtful := [name for name in columns if name in ("", *FLAGS) or columns.count(name) > 1]:
         raise table.error(1, f"the header must name each column once, not {doubtful[0]!r}")
-    places = [table.columns.index(name) for name in names]
-    labels = Labels(names)
+    places = {name: place for place, name in enumerate(columns) if name not in ROLES}
+    labels = Labels(tuple(places))
     for image, (line, values) in table.rows.items():
-        if len(values) != len(table.columns):
-            raise table.error(line, f"{len(values)} values where the header names {len(table.columns)} columns")
+        if len(values) != len(columns):
+            raise table.error(line, f"{len(values)} values where the header names {len(columns)} columns")
         try:
-            labels.attributes[image] = bytes([FLAGS[values[place]] for place in places])
-        except KeyError as error:
-            raise table.error(line, f"the label {error.args[0]!r} is none of -1, 0 and 1") from error
-        if "split" in table.columns:
-            labels.splits[image] = values[table.columns.index("split")]
-        if "identity" in table.columns:
-            labels.identities[image] = values[table.columns.index("identity")]
+            labels.attributes[image] = bytes([FLAGS[values[place]] for place in places.values()])
+        except KeyError:
+            raise table.error(line, _no_label(dict(zip(columns, values, strict=True)))) from None
+        if "split" in columns:
+            labels.splits[image] = values[columns.index("split")].lower()
+        if "identity" in columns:
+            labels.identities[image] = values[columns.index("identity")]
     for image, split in labels.splits.items():
         if split not in SPLITS:
             raise table.error(table.rows[image][0], f"{split!r} is no split: {', '.join(SPLITS)}")
     return labels
+
+
+def _no_label(values: dict[str, str]) -> str:
+    name, value = next((n, v) for n, v in values.items() if n not in ROLES and v not in FLAGS)
+    return (
+        f"the label {value!r} of {name!r} is none of -1, 0, 1, true and false; give a column of 0 and 1 for each value"
+        " that counts, or remove the column"
+    )
