@@ -37,7 +37,7 @@ WRONG: dict[Any, list[Any]] = {
     str: [3, b"cpu", ["cpu"]],
     Path: [3, 1.5, b"here", ["here"]],
     Sequence: [3, True, [3], ["a", None], b"a", {"a": 1}],
-    Literal: ["fp16", 16],
+    Literal: ["fp8", 16],
 }
 
 
@@ -64,7 +64,8 @@ def test_a_wrong_type_is_one_line_that_names_the_argument(title: str, name: str,
     function = FUNCTIONS[title]
     parameters = inspect.signature(function).parameters.values()
     # What has no default gets a value that fits its type, and would fail only later.
-    needed = {p.name: 1 if p.name == "count" else "nowhere" for p in parameters if p.default is p.empty}
+    fitting: dict[str, Any] = {"count": 1, "to": "onnx"}
+    needed = {p.name: fitting.get(p.name, "nowhere") for p in parameters if p.default is p.empty}
     if "self" in needed:
         needed["self"] = limner.load("faces")  # type: ignore[assignment]
     for value in values:

@@ -12,10 +12,11 @@ neither torch nor numpy.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["compare", "evaluate", "load", "prepare", "resume", "train"]
+__all__ = ["compare", "evaluate", "export", "load", "prepare", "resume", "train"]
 
 if TYPE_CHECKING:
     from limner.evaluation.evaluate import evaluate
+    from limner.exporting.export import export
     from limner.model.model import load
     from limner.preparation.prepare import prepare
     from limner.reports.compare import compare
@@ -30,6 +31,7 @@ _HOME = {
     "load": "limner.model.model",
     "evaluate": "limner.evaluation.evaluate",
     "compare": "limner.reports.compare",
+    "export": "limner.exporting.export",
 }
 
 

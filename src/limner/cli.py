@@ -18,6 +18,7 @@ from rich.table import Table
 from limner.core.errors import Interrupted, UserError
 from limner.core.options import Device, Force, Quiet
 from limner.explore.command import explore_app
+from limner.exporting.command import export_command
 
 app = typer.Typer(
     name="limner",
@@ -334,6 +335,7 @@ def compare(
 
 
 app.add_typer(explore_app, name="explore")
+app.command("export")(export_command)
 
 judge_app = typer.Typer(no_args_is_help=True, help="The attribute judge that `limner evaluate` uses.")
 app.add_typer(judge_app, name="judge")

@@ -197,6 +197,7 @@ def _as_product(layer: nn.Conv2d | nn.ConvTranspose2d, x_BCHW: Tensor) -> bool:
     few_places = x_BCHW.shape[2] * x_BCHW.shape[3] <= FEW_PLACES
     return (
         x_BCHW.device.type == "cpu"
+        and not torch.compiler.is_compiling()  # an exported graph has the convolution itself
         and (
             (layer.kernel_size == (4, 4) and channels >= GEMM_MIN_CHANNELS)
             or (layer.kernel_size == (3, 3) and channels >= 8 * GEMM_MIN_CHANNELS and few_places)

@@ -1,0 +1,62 @@
+"""Models for the tests of exports."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from limner.model.model import Model
+
+
+@pytest.fixture(scope="session")
+def untrained() -> "Callable[..., Model]":
+    """Makes a small model of a recipe, of random weights that give images of much contrast, with four attributes."""
+    import numpy as np
+    import torch
+
+    from limner.model.model import Model, ModelConfig
+    from limner.networks import build_generator
+    from limner.networks.layers import he_std
+    from limner.recipes.load import load_recipe
+
+    @cache
+    def build(name: str, *overrides: str) -> Model:
+        recipe = load_recipe(name)
+        fixed = ("autoencoder", "avgpool", "painter")
+        narrow = ["data.size=32", f"generator.width={8 if recipe.generator.network == 'modern' else 64}"]
+        recipe = load_recipe(name, [*([] if recipe.generator.network in fixed else narrow), *overrides])
+        names = ("Male", "Smiling", "Wearing_Hat", "Young") if recipe.conditioning else ()
+        torch.manual_seed(1)
+        size, latent = recipe.data.size, recipe.latent.size
+        if recipe.generator.network == "autoencoder":  # its convolutions take any size
+            size, latent = 8, 3 * 8 * 8
+        generator = build_generator(recipe.generator, size, latent + len(names))
+        layers = [module for module in generator.modules() if he_std(module)]
+        for module in layers:
+            torch.nn.init.normal_(module.weight, 0.0, he_std(module))
+        if recipe.data.range == "byte":
+            layers[-1].weight.data *= 100
+        for module in generator.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):  # else it would be the identity
+                module.running_mean.uniform_(-0.2, 0.2)
+                module.running_var.uniform_(0.5, 1.5)
+        config = ModelConfig(
+            recipe=name,
+            kind=recipe.data.kind,
+            size=recipe.data.size,
+            latent_size=latent,
+            latent_distribution=recipe.latent.distribution,
+            pixel_range=recipe.data.range,
+            generator=recipe.generator,
+            attribute_names=names,
+            images_seen=0,
+            ema_halflife_images=0.0,
+            data={"name": "none"},
+            licence="Apache-2.0",
+        ).model_copy(update={"size": size})
+        known_MA = np.random.default_rng(1).integers(0, 2, (200, len(names)), np.uint8)
+        return Model(config, generator, torch.device("cpu"), known_MA if names else np.zeros((0, 0), np.uint8))
+
+    return build
