@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -97,9 +97,16 @@ def prepare(
     crop: Annotated[
         str | None,
         typer.Option(
-            help="Crop preset: report000, report004, centre178, ddim128 or square. Default: report004 for CelebA, "
-            "square for other images."
+            help="Crop preset: report000, report004, centre178, ddim128 or square. Default: report004 for CelebA and "
+            "with --align, square for other images."
         ),
+    ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Find the faces in photos and align them as CelebA is aligned.")
+    ] = False,
+    faces: Annotated[
+        Literal["all", "largest"] | None,
+        typer.Option(help="With --align, of a photo with several faces: all or largest. Default: all."),
     ] = None,
     keep: Annotated[float, typer.Option(help="Probability that each image is used.")] = 1.0,
     heldout: Annotated[
@@ -120,11 +127,13 @@ def prepare(
     from limner.preparation.prepare import prepare as run_prepare
 
     with _notes(quiet):
-        faces = run_prepare(
+        prepared = run_prepare(
             source,
             out,
             size=size,
             crop=crop,
+            align=align,
+            faces=faces,
             keep=keep,
             heldout=heldout,
             test=test,
@@ -134,11 +143,11 @@ def prepare(
             force=force,
             quiet=quiet,
         )
-    counts = faces.info.counts
+    counts = prepared.info.counts
     splits = ", ".join(f"{name} {count:,}" for name, count in counts.splits.items())
     rejects = f"; {counts.rejected:,} rejected, see {out / 'rejects.csv'}" if counts.rejected else "; 0 rejected"
-    _say(f"{out}: {counts.images:,} images ({splits}), {len(faces.attribute_names)} attributes{rejects}")
-    _say(f"content {faces.info.content_hash[:16]}; look at {out / 'preview.png'}")
+    _say(f"{out}: {counts.images:,} images ({splits}), {len(prepared.attribute_names)} attributes{rejects}")
+    _say(f"content {prepared.info.content_hash[:16]}; look at {out / ('alignment.png' if align else 'preview.png')}")
 
 
 @app.command()

@@ -17,8 +17,8 @@ from limner.core.errors import UserError
 from limner.core.records import read_record
 
 INFO, IMAGES, ATTRIBUTES, INDEX = "dataset.json", "images.npy", "attributes.npy", "index.csv"
-REJECTS, PREVIEW, FREQUENCIES = "rejects.csv", "preview.png", "frequencies.png"
-FILES = frozenset({INFO, IMAGES, ATTRIBUTES, INDEX, REJECTS, PREVIEW, FREQUENCIES})
+REJECTS, PREVIEW, FREQUENCIES, ALIGNMENT = "rejects.csv", "preview.png", "frequencies.png", "alignment.png"
+FILES = frozenset({INFO, IMAGES, ATTRIBUTES, INDEX, REJECTS, PREVIEW, FREQUENCIES, ALIGNMENT})
 INDEX_HEADER = ["row", "file", "split", "identity", "official"]  # official: the split that the source gives
 
 TRAINABLE_SIZES = (32, 64, 128)
@@ -39,6 +39,8 @@ class CropInfo(_Record):
     preset: str
     box: tuple[int, int, int, int] | None
     """Left, top, right, bottom; `None` where it depends on the image."""
+    aligned: Literal["all", "largest"] | None = None
+    """Which faces of each photo were found and aligned; `None`: the images are as they came."""
 
 
 class Counts(_Record):

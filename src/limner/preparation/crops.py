@@ -84,14 +84,17 @@ CROPS = {
 }
 
 
-def find_crop(name: str, size: int) -> Crop:
-    """The preset `name` for images of `size` pixels; `UserError` if there is none or it would have to be enlarged."""
+def find_crop(name: str, size: int | None) -> Crop:
+    """The preset `name` for images of `size` pixels; `UserError` if there is none or it would have to be enlarged.
+
+    With `None` it is not checked against a size: a crop of an aligned photo has as many pixels as the photo has there.
+    """
     if name not in CROPS:
         nearest = get_close_matches(name, CROPS, 1, 0.5)
         hint = f"did you mean {nearest[0]}? " if nearest else ""
         raise UserError(f"no crop is called {name!r}; {hint}the crops are {', '.join(CROPS)}")
     side = CROPS[name].side
-    if side and side < size:
+    if side and size and side < size:
         raise UserError(f"crop {name} is {side} pixels wide and would be enlarged to {size}: use --size {side} or less")
     return CROPS[name]
 
@@ -110,6 +113,13 @@ def decode(data: bytes, crop: Crop, size: int) -> NDArray[np.uint8]:
     # Not resize(box=...): its filter reads beyond the box, so the crop's edge would depend on what was cut away.
     cropped = _to_rgb(image.crop(box))
     return np.asarray(cropped.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=1.0))
+
+
+def read_upright(data: bytes) -> Image.Image:
+    """The whole image file `data` as RGB, upright; `Rejected` where it is none."""
+    image = _open(data)
+    _load(image)
+    return _to_rgb(image)
 
 
 def _open(data: bytes) -> Image.Image:

@@ -6,18 +6,13 @@ grow with the data set, and neither the number of workers nor their speed can be
 """
 
 import os
-import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -26,7 +21,6 @@ from limner.core.console import progress_bar
 from limner.core.errors import UserError
 from limner.core.files import new_folder
 from limner.core.version import __version__
-from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.data.packed import (
     ATTRIBUTES,
     FILES,
@@ -39,25 +33,17 @@ from limner.data.packed import (
     TRAINABLE_SIZES,
     ContentHash,
     Counts,
-    CropInfo,
     DatasetInfo,
     PackedFaces,
-    SourceInfo,
     check_packed,
     write_rows,
 )
 from limner.data.splits import official_splits, random_splits
-from limner.model.shipped import shipped_models
-from limner.preparation.crops import ALIGNED_SIZE, RESIZE_FILTER, find_crop
-from limner.preparation.preview import draw_frequencies, draw_preview
-from limner.preparation.sources.celeba import open_celeba
+from limner.preparation.preview import draw_alignment, draw_frequencies, draw_preview
 from limner.preparation.sources.containers import HIDDEN, shown
-from limner.preparation.sources.folder import open_folder, read_labels
-from limner.preparation.sources.generated import GeneratedFaces
-from limner.preparation.sources.tables import Labels
-from limner.preparation.workers import Chunk, Decode, Draw, Load, loading
-
-MAX_SYNTHETIC = 10_000_000
+from limner.preparation.work import Faces, open_work
+from limner.preparation.workers import loading
+from limner.preparation.writing import write_images
 
 
 @contextmanager
@@ -78,6 +64,8 @@ def prepare(
     *,
     size: int = 64,
     crop: str | None = None,
+    align: bool = False,
+    faces: Faces | None = None,
     keep: float = 1.0,
     heldout: int | None = None,
     test: int | None = None,
@@ -94,7 +82,10 @@ def prepare(
             Limner draws, or `faces:N` for N that the model of this name makes up, which comes with Limner.
         out: the folder to make. It appears when it is complete, or not at all.
         size: width and height in pixels, 16 to 512.
-        crop: name of a preset in `crops.CROPS`; by default `report004` for CelebA and `square` for other images.
+        crop: name of a preset in `crops.CROPS`; by default `report004` for CelebA and with `align`, and `square` for
+            other images.
+        align: find the faces in photos, and turn, scale and move each as CelebA is aligned before the crop.
+        faces: which faces of a photo with several to use with `align`, `all` (the default) or the `largest`.
         keep: probability with which each image is used, decided by `seed`.
         heldout: hold out this many random images of training, whole persons where identities are known; by default
             the source's own partition, completed to train, val and test, and where it has none, a tenth.
@@ -114,8 +105,10 @@ def prepare(
     if size not in TRAINABLE_SIZES and not quiet:
         sizes = ", ".join(map(str, TRAINABLE_SIZES))
         warnings.warn(f"no recipe trains on images of {size} pixels: the recipes' sizes are {sizes}", stacklevel=4)
+    if faces and not align:
+        raise UserError(f"faces {faces} has no meaning without align: add it")
     target = _check_target(Path(out), source, force)
-    work = _open(str(source), crop, size, seed, labels)
+    work = open_work(str(source), crop, size, seed, labels, (faces or "all") if align else None)
     if work.workers and workers:
         raise UserError(f"workers has no meaning for {shown(source)}, whose model uses all cores: leave it out")
 
@@ -136,34 +129,38 @@ def prepare(
         # The workers are starting: the time to read what takes seconds for all of CelebA, and to load matplotlib.
         known = work.read_labels()
         unlabelled = {file: known.missing[file] for file in chosen if file in known.missing}
-        _check_heldout(heldout, len(chosen) - len(unlabelled))
+        if not align:  # a photo may have several faces
+            _check_heldout(heldout, len(chosen) - len(unlabelled))
         if known.attribute_names:
             import_module("matplotlib.backends.backend_agg")
 
         content = ContentHash(size)
-        loaded = _write_images(folder / IMAGES, size, chosen, chunks, unlabelled, content, rejects, advance)
-        files = list(loaded)
-        if not files:
+        rows = write_images(folder / IMAGES, size, chosen, chunks, unlabelled, content, rejects, advance)
+        if not rows:
             raise UserError(_nothing_left(source, found, rejects))
-        _check_heldout(heldout, len(files))
-        persons = [known.identities.get(file, "") for file in files]
-        official = [known.splits.get(file, "") for file in files]
-        splits = official_splits(official, persons, seed) if known.splits and heldout is None else None
-        splits = splits or random_splits(persons, heldout, test, seed)
+        _check_heldout(heldout, len(rows))
+        persons = [known.identities.get(row.source, "") for row in rows]
+        official = [known.splits.get(row.source, "") for row in rows]
+        # Faces of one photo stay together, as one person's images do.
+        groups = [
+            person or (row.source if row.is_one_of_many else "") for person, row in zip(persons, rows, strict=True)
+        ]
+        splits = official_splits(official, groups, seed) if known.splits and heldout is None else None
+        splits = splits or random_splits(groups, heldout, test, seed)
         names = known.attribute_names
-        attributes = b"".join(given or known.attributes.get(file, b"") for file, given in loaded.items())
-        attributes_NA = np.frombuffer(attributes, np.uint8).reshape(len(files), len(names))
+        attributes = b"".join(row.attributes or known.attributes.get(row.source, b"") for row in rows)
+        attributes_NA = np.frombuffer(attributes, np.uint8).reshape(len(rows), len(names))
         info = DatasetInfo(
             limner_version=__version__,
             source=work.info,
             size=size,
             crop=work.crop,
-            resize_filter=RESIZE_FILTER if work.crop else None,
+            resize_filter=work.resampling,
             counts=Counts(
                 found=found,
                 left_out=len(work.files) - len(chosen),
                 rejected=len(rejects),
-                images=len(files),
+                images=len(rows),
                 splits=dict(sorted(Counter(splits).items())),
             ),
             attribute_names=names,
@@ -174,11 +171,13 @@ def prepare(
             content_hash=content.finish(attributes_NA, names, splits),
         )
         np.save(folder / ATTRIBUTES, attributes_NA)
-        rows = zip(range(len(files)), files, splits, persons, official, strict=True)
-        write_rows(folder / INDEX, INDEX_HEADER, rows)
+        files = [row.file for row in rows]
+        write_rows(folder / INDEX, INDEX_HEADER, zip(range(len(rows)), files, splits, persons, official, strict=True))
         write_rows(folder / REJECTS, ["file", "reason"], sorted(rejects.items()))
         (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
         draw_preview(folder)
+        if work.read_photo:
+            draw_alignment(folder, [(work.files[row.source], row.corners) for row in rows], work.read_photo)
         if names:
             draw_frequencies(folder / FREQUENCIES, names, attributes_NA, np.array(splits) == "train")
     return PackedFaces.open(target)
@@ -235,110 +234,6 @@ def _check_heldout(heldout: int | None, images: int) -> None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-# --- the source -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Work:
-    """A source and how to load it, whatever its kind."""
-
-    info: SourceInfo
-    crop: CropInfo | None
-    files: Mapping[str, str]
-    """Name in index.csv -> name to load, in the order of the rows."""
-    rejects: Mapping[str, str]
-    load: Load
-    read_labels: Callable[[], Labels]
-    workers: int | None = None
-    """How many processes load, where that is not for the user to say; `None`: as many as requested, or one a core."""
-
-
-def _open(source: str, crop_name: str | None, size: int, seed: int, labels: str | Path | None) -> Work:
-    kind, colon, number = source.partition(":")
-    if colon and kind in ("synthetic", *shipped_models()):
-        if crop_name or labels:
-            raise UserError(f"{'crop' if crop_name else 'labels'} has no meaning for {kind}:N: leave it out")
-        if not re.fullmatch("[0-9]{1,8}", number) or not 1 <= int(number) <= MAX_SYNTHETIC:
-            raise UserError(f"{shown(source)} is no source: {kind}:N makes N faces, N from 1 to {MAX_SYNTHETIC:,}")
-        return _open_numbered(kind, int(number), size, seed)
-    path = Path(source).expanduser()
-    opened = open_celeba(path) if path.exists() else None
-    if opened and labels:
-        opened = replace(opened, read_labels=partial(read_labels, Path(labels), opened.files))
-    opened = opened or open_folder(path, Path(labels) if labels else None)
-    name = crop_name or opened.default_crop
-    crop = find_crop(name, size)
-    return Work(
-        SourceInfo(kind=opened.kind, name=shown(path.resolve().name), licence=opened.licence),
-        CropInfo(preset=name, box=crop.box(*ALIGNED_SIZE) if crop.side else None),
-        opened.files,
-        opened.rejects,
-        # CelebA itself has some images twice. Published numbers are on all of them, so there they stay.
-        Decode(opened.images, crop, size, with_digest=opened.kind != "celeba"),
-        opened.read_labels,
-    )
-
-
-def _open_numbered(kind: str, count: int, size: int, seed: int) -> Work:
-    """Faces that have a number and no file: drawn by Limner (`synthetic`), or made up by the shipped model `kind`."""
-    name = f"{kind}:{count}"
-    files = {f"{index:08d}": str(index) for index in range(count)}
-    if kind == "synthetic":
-        info = SourceInfo(kind="synthetic", name=name, licence="drawn by Limner: no real person, free for any use")
-        return Work(info, None, files, {}, Draw(seed, size), lambda: Labels(CELEBA_ATTRIBUTES))
-    model = GeneratedFaces(kind, seed, count)
-    if size != model.size:
-        raise UserError(f"The model {kind} makes images of {model.size} pixels, not {size}: leave --size out")
-    info = SourceInfo(kind="generated", name=name, licence=model.licence)
-    # The network uses all cores by itself.
-    return Work(info, None, files, {}, model, lambda: Labels(model.attribute_names), workers=1)
-
-
-# --- choosing and writing ---------------------------------------------------------------------------------------------
-
-
-def _write_images(
-    path: Path,
-    size: int,
-    chosen: Sequence[str],
-    chunks: Iterator[Chunk],
-    unlabelled: Mapping[str, str],
-    content: ContentHash,
-    rejects: dict[str, str],
-    advance: Callable[[int], None],
-) -> dict[str, bytes | None]:
-    """Append the images to the .npy file `path` as they come, add them to `content` and the others to `rejects`.
-
-    Returns the attributes that came with each image, by its file.
-    """
-    attributes: dict[str, bytes | None] = {}
-    first_with: dict[bytes, str] = {}
-    files = iter(chosen)
-    with path.open("wb") as out:
-        _write_header(out, (0, size, size, 3))
-        for chunk in chunks:
-            for file, result in zip(islice(files, len(chunk)), chunk, strict=True):
-                if file in unlabelled:
-                    rejects[file] = unlabelled[file]
-                elif isinstance(result, str):
-                    rejects[file] = result
-                elif result.digest and (same := first_with.setdefault(result.digest, file)) is not file:
-                    rejects[file] = f"duplicate of {same}"
-                else:
-                    out.write(result.pixels)
-                    content.add_images(result.pixels)
-                    attributes[file] = result.attributes
-            advance(len(chunk))
-        _write_header(out, (len(attributes), size, size, 3))
-    return attributes
-
-
-def _write_header(out: IO[bytes], shape: tuple[int, ...]) -> None:
-    """Numpy pads the header to the same length for any number of images, so it can be filled in last."""
-    out.seek(0)
-    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def _nothing_left(source: str | Path, found: int, rejects: dict[str, str]) -> str:

@@ -1,19 +1,19 @@
 """What a person looks at first: a contact sheet of a prepared data set, and how often each attribute occurs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from limner.data.packed import (
-    IMAGES,
-    PREVIEW,
-)
+from limner.data.packed import ALIGNMENT, IMAGES, PREVIEW
 from limner.preparation.sources.containers import shown
 
 PREVIEW_COLUMNS, PREVIEW_ROWS = 10, 6
+PAIR_COLUMNS, PAIR_ROWS = 4, 6
+THUMBNAIL = 160
+"""Longer side of a photo on the sheet of alignments, in pixels."""
 
 
 def draw_preview(folder: Path) -> None:
@@ -27,6 +27,36 @@ def draw_preview(folder: Path) -> None:
     for place, row in enumerate(rows):
         sheet.paste(Image.fromarray(images_NHWC[row]), (place % columns * pitch + 2, place // columns * pitch + 2))
     sheet.save(folder / PREVIEW)
+
+
+def draw_alignment(
+    folder: Path, origins: Sequence[tuple[str, tuple[complex, ...]]], read_photo: Callable[[str], Image.Image]
+) -> None:
+    """Photos spread evenly over the data set with the crop outlined, each beside the face that came of it.
+
+    `origins` are, by row, the photo's name and the corners of the crop in it.
+    """
+    images_NHWC = np.load(folder / IMAGES, mmap_mode="r")
+    count = min(len(images_NHWC), PAIR_COLUMNS * PAIR_ROWS)
+    columns = min(count, PAIR_COLUMNS)
+    width, height = 2 * THUMBNAIL + 12, THUMBNAIL + 4
+    sheet = Image.new("RGB", (columns * width, -(-count // columns) * height), "white")
+    for place, row in enumerate(np.linspace(0, len(images_NHWC) - 1, count).round().astype(int)):
+        left, top = place % columns * width + 2, place // columns * height + 2
+        name, corners = origins[row]
+        sheet.paste(_outlined(read_photo(name), corners), (left, top))
+        face = Image.fromarray(images_NHWC[row]).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
+        sheet.paste(face, (left + THUMBNAIL + 2, top))
+    sheet.save(folder / ALIGNMENT)
+
+
+def _outlined(photo: Image.Image, corners: tuple[complex, ...]) -> Image.Image:
+    scale = THUMBNAIL / max(photo.size)
+    width, height = (max(1, round(side * scale)) for side in photo.size)
+    thumbnail = photo.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    outline = [(corner.real * scale, corner.imag * scale) for corner in corners]
+    ImageDraw.Draw(thumbnail).polygon(outline, outline="lime", width=2)
+    return thumbnail
 
 
 def draw_frequencies(

@@ -37,21 +37,23 @@ class PreparedImage:
     """One byte, 0 or 1, per attribute, where loading tells."""
     digest: bytes | None = None
     """Where duplicates are unwanted: the same for the same file content."""
+    corners: tuple[complex, ...] = ()
+    """Where it was aligned: the corners x + iy of what was cut out of the photo, in pixels."""
 
 
 @dataclass(frozen=True)
 class Decode:
-    """How an image file becomes a Image."""
+    """How an image file becomes a prepared image."""
 
     images: ImageFiles
     crop: Crop
     size: int
     with_digest: bool
 
-    def __call__(self, name: str) -> PreparedImage:
+    def __call__(self, name: str) -> "Loaded":
         data = self.images.read(name)
         pixels = decode(data, self.crop, self.size).tobytes()
-        return PreparedImage(pixels, digest=hashlib.sha256(data).digest() if self.with_digest else None)
+        return [PreparedImage(pixels, digest=hashlib.sha256(data).digest() if self.with_digest else None)]
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,18 @@ class Draw:
     seed: int
     size: int
 
-    def __call__(self, name: str) -> PreparedImage:
+    def __call__(self, name: str) -> "Loaded":
         from limner.preparation.synthetic import draw_face
 
         image_HWC, attributes_A = draw_face(self.seed, int(name), self.size)
-        return PreparedImage(image_HWC.tobytes(), attributes_A.tobytes())
+        return [PreparedImage(image_HWC.tobytes(), attributes_A.tobytes())]
 
 
-Load = Callable[[str], PreparedImage]
-"""Turns a name into a PreparedImage or raises `Rejected`."""
-Chunk = list[PreparedImage | str]
-"""ImageFiles, and reasons why there is none."""
+Loaded = list[PreparedImage | str]
+"""What a name gives: usually one image; of a photo, one for each face; and reasons why there is none."""
+Load = Callable[[str], Loaded]
+"""Turns a name into images or raises `Rejected`."""
+Chunk = list[Loaded]
 
 
 @contextmanager
@@ -118,7 +121,7 @@ def _load_chunk(load: Load, names: Sequence[str]) -> Chunk:
             try:
                 loaded.append(load(name))
             except Rejected as reason:
-                loaded.append(str(reason))
+                loaded.append([str(reason)])
     return loaded
 
 

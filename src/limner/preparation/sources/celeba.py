@@ -20,6 +20,7 @@ PLACES = tuple(
 )
 ATTRIBUTES, PARTITION, IDENTITY = ANNOTATIONS = "list_attr_celeba", "list_eval_partition", "identity_CelebA"
 TABLES = tuple(name + suffix for name in ANNOTATIONS for suffix in (".txt", ".csv"))
+DEFAULT_CROP = "report004"
 SPLITS = {"0": "train", "1": "val", "2": "test"}
 LICENCE = "CelebA: non-commercial research only (https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html)"
 
@@ -61,7 +62,7 @@ def open_celeba(path: Path) -> Source | None:
     return Source(
         kind="celeba",
         licence=LICENCE,
-        default_crop="report004",
+        default_crop=DEFAULT_CROP,
         images=images,
         files=files,
         rejects=images.rejects | rejects,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.model.shipped import FOLDER
-from limner.preparation.workers import PreparedImage
+from limner.preparation.workers import Loaded, PreparedImage
 
 if TYPE_CHECKING:
     from limner.model.model import Model
@@ -27,7 +27,7 @@ class GeneratedFaces:
         self.name, self.seed, self.count = name, seed, count
         self._batch: tuple[int, NDArray[np.uint8], NDArray[np.uint8]] | None = None
 
-    def __call__(self, number: str) -> PreparedImage:
+    def __call__(self, number: str) -> Loaded:
         from limner.model.model import BATCH
 
         first, place = int(number) // BATCH * BATCH, int(number) % BATCH
@@ -36,7 +36,7 @@ class GeneratedFaces:
             (faces_NHWC,) = self._model.batches(len(labels_NA), self.seed, first=first, labels_NA=labels_NA)
             self._batch = first, faces_NHWC, labels_NA
         _, faces_NHWC, labels_NA = self._batch
-        return PreparedImage(faces_NHWC[place].tobytes(), labels_NA[place].tobytes())
+        return [PreparedImage(faces_NHWC[place].tobytes(), labels_NA[place].tobytes())]
 
     @property
     def size(self) -> int:
