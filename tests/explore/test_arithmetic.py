@@ -4,10 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 import limner
@@ -62,40 +60,20 @@ def test_expressions_that_cannot_be_read_are_one_line(expression: str, message: 
     assert "\n" not in str(error.value)
 
 
-class BrightnessJudge:
-    """Sees `Bright` in images whose mean is over the median of this model's, so in about half of them."""
-
-    attribute_names = ("Bright",)
-
-    def __init__(self, line: float) -> None:
-        self.line = line
-
-    def decide(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return (images_NHWC.mean(axis=(1, 2, 3)) > self.line).astype(np.uint8)[:, None]
-
-
-@pytest.fixture(scope="module")
-def model(model_folder: Path) -> Model:
-    return load(model_folder)
-
-
-@pytest.fixture(scope="module")
-def judge(model: Model) -> Any:
-    return BrightnessJudge(float(np.median(model.sample(64).mean(axis=(1, 2, 3)))))
-
-
 @pytest.mark.parametrize("wanted", [0, 1])
-def test_a_term_is_made_of_samples_in_which_the_judge_sees_it(model: Model, judge: Any, wanted: int) -> None:
-    points = JudgedSamples(model, judge, seed=3).take({0: wanted}, 50)
+def test_a_term_is_made_of_samples_in_which_the_judge_sees_it(untrained: Model, brightness: Any, wanted: int) -> None:
+    points = JudgedSamples(untrained, brightness, seed=3).take({0: wanted}, 50)
     assert len(points) == 50
-    assert (judge.decide(generate(model, points)) == wanted).mean() > 0.95  # a rounding may cross the line
+    assert (brightness.decide(generate(untrained, points)) == wanted).mean() > 0.95  # a rounding may cross the line
     assert len(points.z_NZ.unique(dim=0)) == 50
 
 
-def test_what_the_judge_hardly_ever_sees_is_one_line(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_judge_hardly_ever_sees_is_one_line(
+    untrained: Model, brightness: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sums, "MOST_SAMPLES", 64)
     with pytest.raises(UserError, match=r"^The judge sees Bright in 0 of 64 samples .* ask for less"):
-        JudgedSamples(model, BrightnessJudge(300), seed=0).take({0: 1}, 8)  # type: ignore[arg-type]
+        JudgedSamples(untrained, type(brightness)(line=300), seed=0).take({0: 1}, 8)
 
 
 def test_the_sum_is_that_of_the_means_and_attributes_stay_in_range() -> None:

@@ -29,6 +29,21 @@ def read_record(file: Path, kind: type[Record], mend: str) -> Record:
         raise UserError(f"{file} cannot be read ({error.strerror}): {mend}.") from None
 
 
+def check_folder(out: Path, force: bool, record: str, kind: type[BaseModel], what: str) -> None:
+    """Raise UserError where the folder `out` exists, unless `force` may replace it: it has a `record` of this `kind`.
+
+    `what` is what such a folder is called.
+    """
+    if not out.exists():
+        return
+    if not force:
+        raise UserError(f"{out} exists: choose another --out, or replace it with --force.")
+    try:
+        read_record(out / record, kind, "")
+    except UserError:
+        raise UserError(f"{out} is not {what}; --force replaces nothing else: choose another --out.") from None
+
+
 def check_sum(file: Path, expected: str, mend: str) -> None:
     """Raise UserError where `file` is not there, or its sha256 is not the `expected` one."""
     if not file.is_file() or sha256(file) != expected:

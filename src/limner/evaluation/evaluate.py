@@ -14,6 +14,7 @@ from limner.core.arguments import checked
 from limner.core.console import progress_bar
 from limner.core.device import machine_facts
 from limner.core.errors import UserError
+from limner.core.files import check_output
 from limner.core.version import __version__
 from limner.data.packed import PackedFaces
 from limner.evaluation.conditional import conditional_distance, controlled, load_judge_for
@@ -56,10 +57,8 @@ def evaluate(
             model or extractor, or `out` exists (without `force`).
     """
     out = None if out is None else Path(out)
-    if out is not None and out.exists() and not force:
-        raise UserError(f"{out} exists: choose another --out, or replace it with --force.")
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
+    if out is not None:
+        check_output(out, force)
     loaded = Model.load(model, device) if isinstance(model, str | Path) else model
     options = EvaluationOptions(
         protocol=protocol,

@@ -9,13 +9,22 @@ The functions are those that `limner explore` calls. Importing this package does
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["arithmetic", "interpolate"]
+__all__ = ["arithmetic", "directions", "edit", "interpolate", "project"]
 
 if TYPE_CHECKING:
+    from limner.explore.attribute_directions import directions
+    from limner.explore.editing import edit
     from limner.explore.interpolation import interpolate
+    from limner.explore.projection import project
     from limner.explore.sums import arithmetic
 
-_HOME = {"interpolate": "limner.explore.interpolation", "arithmetic": "limner.explore.sums"}
+_HOME = {
+    "arithmetic": "limner.explore.sums",
+    "directions": "limner.explore.attribute_directions",
+    "edit": "limner.explore.editing",
+    "interpolate": "limner.explore.interpolation",
+    "project": "limner.explore.projection",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -71,3 +71,85 @@ def arithmetic(
         quiet=quiet,
     )
     typer.echo(written)
+
+
+@explore_app.command()
+def directions(
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="Folder to create.")],
+    attributes: Annotated[
+        str | None, typer.Option(help="Attributes, e.g. smiling,male. Default: all that the judge knows.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Number of samples to learn from.")] = 2048,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    judge: JudgeFolder = None,
+    device: Device = "cpu",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the directions that change attributes, from the model's own samples and the judge."""
+    from limner.explore.attribute_directions import SHEET
+    from limner.explore.attribute_directions import directions as run
+
+    run(
+        model,
+        out,
+        attributes=attributes or (),
+        samples=samples,
+        seed=seed,
+        judge=judge,
+        device=device,
+        force=force,
+        quiet=quiet,
+    )
+    typer.echo(f"{out}: look at {out / SHEET}")
+
+
+@explore_app.command()
+def edit(
+    model: ModelName,
+    directions: Annotated[Path, typer.Option(help="Folder made by limner explore directions for this model.")],
+    by: Annotated[str, typer.Option(help="Strength of each change, -10 to 10, e.g. smiling=2,male=-1.")],
+    face: Annotated[str | None, typer.Option(help="Face to edit, SEED:INDEX; several with commas between.")] = None,
+    projected: Annotated[
+        Path | None, typer.Option(help="Edit all images in this folder, made by limner explore project.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("edited.png"),
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Change attributes of faces: each as it is, and moved along directions."""
+    from limner.explore.editing import edit as run
+
+    typer.echo(run(model, directions, by, out, face=face or (), projected=projected, device=device, force=force))
+
+
+@explore_app.command()
+def project(
+    model: ModelName,
+    images: Annotated[list[Path], typer.Argument(help="Image files, each of one face.")],
+    out: Annotated[Path, typer.Option(help="Folder to create.")],
+    steps: Annotated[int, typer.Option(help="Steps of gradient descent for each image.")] = 300,
+    samples: Annotated[int, typer.Option(help="Number of random samples to start from the nearest of.")] = 512,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    device: Device = "cpu",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the latents and attributes with which a model comes nearest to photos, so that they can be edited."""
+    from limner.explore.projection import project as run
+
+    found = run(
+        model,
+        [str(image) for image in images],
+        out,
+        steps=steps,
+        samples=samples,
+        seed=seed,
+        device=device,
+        force=force,
+        quiet=quiet,
+    )
+    for name, distance in zip(found.names, found.distances, strict=True):
+        typer.echo(f"{name}: pixel error {distance.pixels:.3f}, nearest random sample {distance.sample_pixels:.3f}")
+    typer.echo(out)

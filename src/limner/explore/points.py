@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from limner.core.batching import batches_of
 from limner.core.errors import UserError
 from limner.core.pixels import SHIFT_AND_SCALE
 from limner.core.version import __version__
@@ -43,8 +44,8 @@ class Points:
 
     def batches(self) -> Iterator["Points"]:
         """The same points, at most 64 at a time."""
-        for start in range(0, len(self), BATCH):
-            yield self[start : start + BATCH]
+        for some in batches_of(len(self), BATCH):
+            yield self[some]
 
 
 def open_model(model: str | Path | Model, device: str = "cpu") -> Model:

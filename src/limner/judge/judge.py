@@ -98,6 +98,10 @@ class Judge:
         """The hidden layer for any number of RGB images: uint8 N x H x W x 3 -> N x K."""
         return self._look(images_NHWC)[0]
 
+    def log_odds(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """N x A, over 0 where the judge decides for the attribute."""
+        return self._look(images_NHWC)[1]
+
     def probabilities(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """N x A, 0 to 1, over 0.5 where the judge decides for the attribute.
 

@@ -19,12 +19,12 @@ from limner.core.device import machine_facts
 from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, write_file
 from limner.core.randomness import sole_training, stream, torch_seed
-from limner.core.records import read_record
+from limner.core.records import check_folder
 from limner.data.packed import PackedFaces
 from limner.features.extractor import extract
 from limner.features.lite0 import Lite0
 from limner.judge.control import balanced_accuracy
-from limner.judge.judge import CARD, CONFIG, MEND, WEIGHTS, Head, Judge, JudgeConfig, card_of
+from limner.judge.judge import CARD, CONFIG, WEIGHTS, Head, Judge, JudgeConfig, card_of
 
 # The judge is the mean of members, each trained without another fifth of the training split, on which its dividing
 # lines are then chosen. A mean of networks with one hidden layer is again one with one hidden layer.
@@ -55,7 +55,7 @@ def train_judge(
     if not faces.attribute_names:
         raise UserError(f"{faces.path} has no attributes, so there is nothing to judge: prepare images with --labels.")
     train, test = faces.rows("train"), faces.rows("test")
-    _check_room(out, force)
+    check_folder(out, force, CONFIG, JudgeConfig, "a judge")
 
     backbone = Lite0()
     with progress_bar("features", 2 * len(train) + len(test), "images", quiet) as advance:
@@ -170,14 +170,3 @@ def best_thresholds(logits_NA: Tensor, y_NA: Tensor) -> Tensor:
     lines_NA = (sorted_NA[:-1] + sorted_NA[1:]) / 2
     line_A = torch.stack([lines_N[good_N].median() for lines_N, good_N in zip(lines_NA.T, good_NA.T, strict=True)])
     return line_A.nan_to_num(0.0)
-
-
-def _check_room(out: Path, force: bool) -> None:
-    if not out.exists():
-        return
-    if not force:
-        raise UserError(f"{out} exists: choose another --out, or replace it with --force.")
-    try:
-        read_record(out / CONFIG, JudgeConfig, MEND)
-    except UserError:
-        raise UserError(f"{out} is not a judge; --force replaces nothing else: choose another --out.") from None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from limner.core.arguments import checked
 from limner.core.console import progress_bar
 from limner.core.errors import UserError
-from limner.core.files import write_file
+from limner.core.files import check_output, write_file
 from limner.core.version import __version__
 from limner.data.attributes import names_of
 from limner.images.grid import face_grid
@@ -144,10 +144,7 @@ def recreate(image: str | Path, out: str | Path, *, model: str | Path | None = N
 def _check_image(out: Path, force: bool) -> None:
     if out.suffix.lower() != ".png":
         raise UserError(f"{out} does not end in .png: images are written as PNG (or as a folder, with --single).")
-    if out.exists() and not force:
-        raise UserError(f"{out} exists: choose another --out, or replace it with --force.")
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
+    check_output(out, force)
 
 
 def _write_grid(out: Path, faces_NHWC: NDArray[np.uint8], settings: Settings) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from limner.core.arguments import checked
 from limner.core.console import console, progress_bar
 from limner.core.errors import UserError
-from limner.core.files import write_file
+from limner.core.files import check_output, write_file
 from limner.core.version import __version__
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import check_size, evaluate_model
@@ -64,10 +64,7 @@ def compare(
     out = Path(out)
     if out.suffix.lower() != ".html":
         raise UserError(f"{out} does not end in .html: the comparison is a web page.")
-    if out.exists() and not force:
-        raise UserError(f"{out} exists: choose another --out, or replace it with --force.")
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} to write {out.name} into.")
+    check_output(out, force)
     paths = [Path(path) for path in models]
     if len(paths) < 2 or len({path.resolve() for path in paths}) < len(paths):
         raise UserError("Name at least two runs or model folders to compare, each once.")
