@@ -278,6 +278,9 @@ def evaluate(
     weights: Weights = None,
     seeds: Seeds = None,
     truncation: Annotated[float, typer.Option(help="As in limner sample.")] = 1.0,
+    truncation_curve: Annotated[
+        Path | None, typer.Option(help="PNG to write: distance, precision and recall against truncation.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the results as JSON.")] = None,
     device: Device = "cpu",
     force: Force = False,
@@ -296,6 +299,7 @@ def evaluate(
         weights=weights,
         seeds=seeds,
         truncation=truncation,
+        truncation_curve=truncation_curve,
         out=out,
         device=device,
         force=force,

@@ -24,6 +24,7 @@ from limner.evaluation.memorisation import Memorisation, memorisation
 from limner.evaluation.metrics import metric_name
 from limner.evaluation.results import Conditions, Result, append_metrics, write_results
 from limner.evaluation.setup import EvaluationOptions, Setup, Values, set_up, warn
+from limner.evaluation.truncation import measure_curve, write_curve
 from limner.features.extractor import Extractor
 from limner.judge.judge import Judge
 from limner.model.model import Model
@@ -41,6 +42,7 @@ def evaluate(
     weights: str | Path | None = None,
     seeds: int | None = None,
     truncation: float = 1.0,
+    truncation_curve: str | Path | None = None,
     out: str | Path | None = None,
     device: str = "cpu",
     force: bool = False,
@@ -50,15 +52,18 @@ def evaluate(
 
     `samples` images are generated for each of the seeds 0 ... `seeds` - 1; both follow the protocol by default. The
     features are those of `extractor`, whose weights may be given as a file. Where the model is a run, the results are
-    added to its `metrics.jsonl`; `out` takes them as a JSON file.
+    added to its `metrics.jsonl`; `out` takes them as a JSON file. The PNG `truncation_curve` shows distance, precision
+    and recall against truncation, each measured at eight truncations with the first seed.
 
     Raises:
         UserError: a setting is out of range, the model and the images differ in size, there is no such protocol,
-            model or extractor, or `out` exists (without `force`).
+            model or extractor, or an output exists (without `force`).
     """
-    out = None if out is None else Path(out)
+    out, curve = (None if path is None else Path(path) for path in (out, truncation_curve))
     if out is not None:
         check_output(out, force)
+    if curve is not None:
+        check_output(curve, force, (".png",))
     loaded = Model.load(model, device) if isinstance(model, str | Path) else model
     options = EvaluationOptions(
         protocol=protocol,
@@ -71,11 +76,14 @@ def evaluate(
         quiet=quiet,
     )
     setup = set_up(data, options)
-    results = evaluate_model(loaded, setup, loaded.config.recipe if loaded is model else str(model))
+    name = loaded.config.recipe if loaded is model else str(model)
+    results = evaluate_model(loaded, setup, name)
     if isinstance(model, str | Path) and is_run(Path(model)):
         append_metrics(Path(model), results)
     if out is not None:
         write_results(out, results)
+    if curve is not None:
+        write_curve(curve, measure_curve(loaded, setup), f"{name}, {setup.conditions.n_fake:,} images for each point")
     return results
 
 
