@@ -1,10 +1,10 @@
 """Does exploring do what it says? Walks, sums, directions and projections, measured.
 
-    python benchmarks/explore.py walk|arithmetic|directions|projection MODEL [--data DIR]
+    python benchmarks/explore.py walk|arithmetic|directions|projection|one_projection|pictures MODEL [--data DIR]
 
 Directions and sums are made with the judge's help and measured by the same judge, on other samples: high numbers say
 that the method does what the judge calls the attribute. Look at the sheets too. Results: results/explore.json, to which
-every call adds.
+every call adds, and the tables of docs/explore.md; `pictures` draws that page's images.
 """
 
 import argparse
@@ -20,20 +20,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from page import DOCS, put_rows
 from PIL import Image
 
 from limner.bench.measure import load_average
 from limner.core.device import machine_facts
+from limner.core.files import write_file
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
-from limner.explore.attribute_directions import Directions, directions
+from limner.explore.attribute_directions import SHEET, Directions, directions
+from limner.explore.editing import edit
 from limner.explore.expressions import parse
 from limner.explore.interpolation import interpolate
 from limner.explore.inversion import invert, pixel_distances
-from limner.explore.points import generate, sampled_points
+from limner.explore.points import generate, provenance, sampled_points
 from limner.explore.sums import JudgedSamples, add, around, term_points
+from limner.explore.sums import arithmetic as sum_of_faces
 from limner.features.lite0 import Lite0
 from limner.images.grid import face_grid
+from limner.images.png import generated_png, read_settings
 from limner.judge.judge import load_judge
 from limner.latent.latents import face_latents
 from limner.model.model import Model, load
@@ -47,7 +52,8 @@ SUMS = {  # and what the sum should have
 }
 SEEDS, FACES_OF_A_SUM = 10, 10
 FRESH_SEED, FRESH = 99, 64  # samples that no direction was learned from
-PROJECTED, RANDOM, STEPS, POOL = 50, 1000, 300, 512
+KINDS = ("generated", "held_out")
+PROJECTED, RANDOM, STEPS, POOL = 50, 1000, 250, 512
 
 
 def walk(model: Model, _: PackedFaces | None, __: Path) -> dict[str, Any]:
@@ -135,9 +141,8 @@ def projection(model: Model, faces: PackedFaces | None, sheets: Path) -> dict[st
     found: dict[str, Any] = {"images": PROJECTED, "steps": STEPS, "samples": POOL}
     random_NHWC = model.sample(RANDOM, seed=FRESH_SEED)
     random_ND = lite0.features(random_NHWC)
-    for kind, images_NHWC in (
-        ("generated", model.sample(PROJECTED, seed=FRESH_SEED + 1)),
-        ("held_out", faces.images_NHWC[rows]),
+    for kind, images_NHWC in zip(
+        KINDS, (model.sample(PROJECTED, seed=FRESH_SEED + 1), faces.images_NHWC[rows]), strict=True
     ):
         started, used = time.monotonic(), time.process_time()
         inverted = invert(model, images_NHWC, steps=STEPS, samples=POOL, seed=0)
@@ -186,6 +191,73 @@ PARTS: dict[str, Callable[[Model, PackedFaces | None, Path], dict[str, Any]]] = 
 }
 
 
+def pictures(model: Model, faces: PackedFaces | None, sheets: Path) -> None:
+    """Draw the images of docs/explore.md, in 256 colours each: a third of the bytes, and hardly to be seen."""
+    found = directions(model, sheets / "four", attributes=",".join(EDITED), force=True)
+    made = {
+        "walk": interpolate(model, "0:3,0:7,1:2", sheets / "walk.png", frames=24, even=True, force=True),
+        "sum": sum_of_faces(model, next(iter(SUMS)), sheets / "sum.png", force=True),
+        "directions": sheets / "four" / SHEET,
+        "edit": edit(model, sheets / "four", "smiling=2,male=-1", sheets / "edit.png", face="0:3,0:4", force=True),
+    }
+    assert found.config.names == EDITED
+    targets_NHWC = model.sample(8, seed=FRESH_SEED + 1)
+    inverted = invert(model, targets_NHWC, steps=STEPS, samples=POOL, seed=0)
+    pairs_NHWC = np.stack([targets_NHWC, inverted.images_NHWC], axis=1).reshape(-1, *targets_NHWC.shape[1:])
+    made["projection"] = sheets / "projection.png"
+    settings = provenance(model, "project", steps=STEPS, samples=POOL, seed=0)
+    write_file(made["projection"], generated_png(face_grid(pairs_NHWC, 8), settings))
+    for name, file in made.items():
+        with Image.open(file) as image:
+            small = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
+        write_file(DOCS / "images" / f"explore-{name}.png", generated_png(small, read_settings(file)))
+
+
+def write_page(results: dict[str, Any]) -> None:
+    """Put the numbers into docs/explore.md."""
+    page = DOCS / "explore.md"
+    if walked := results.get("walk", {}).get("faces"):
+        rows = ["| steps | least step / mean step | largest step / mean step |", "|---|---|---|"]
+        rows += [
+            f"| {words} | {low:.2f} | {high:.2f} |"
+            for words, (low, high) in (
+                ("equal angles", walked["steps_over_mean"]["by_angle"]),
+                ("`--even`", walked["steps_over_mean"]["even"]),
+                ("`--even`, the frames of the MP4", walked["steps_over_mean_of_mp4"]),
+            )
+        ]
+        put_rows(page, "<!-- walk: python benchmarks/explore.py walk faces --name faces -->", "\n".join(rows))
+    if added := results.get("arithmetic", {}).get("faces"):
+        rows = ["| sum | have what it should have |", "|---|---|"]
+        rows += [f"| `{expression}` | {100 * added[expression]['share']:.0f} % |" for expression in SUMS]
+        put_rows(
+            page, "<!-- arithmetic: python benchmarks/explore.py arithmetic faces --name faces -->", "\n".join(rows)
+        )
+    rows = [
+        "| model | attribute | before | rise | rise of the lacking | others: mean change | others: in a face |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, measured in sorted(results.get("directions", {}).items()):
+        for attribute, row in measured["attributes"].items():
+            keys = ("before", "rise", "rise_where_lacking")
+            keys += ("others_mean_change", "others_mean_absolute_change_of_a_face")
+            rows.append(f"| `{name}` | {attribute} | " + " | ".join(f"{row[key]:.2f}" for key in keys) + " |")
+    put_rows(page, "<!-- directions: python benchmarks/explore.py directions MODEL --name NAME -->", "\n".join(rows))
+    if projected := results.get("projection", {}).get("faces"):
+        rows = ["| median over 50 images | generated | held-out photos |", "|---|---|---|"]
+        for key, words in (
+            ("pixel_error_rms", "pixel error, root mean square"),
+            ("pixel_error_absolute", "pixel error, mean absolute"),
+            ("pixels_over_best_of_1000", "pixel error / that of the best of 1,000 random samples"),
+            ("features_over_best_of_1000", "`lite0` distance / that of the best of 1,000 random samples"),
+            ("latent_correlation", "correlation of the found latents with the true ones"),
+        ):
+            cells = [f"{projected[kind][key]['median']:.3f}" if key in projected[kind] else "" for kind in KINDS]
+            rows.append(f"| {words} | {' | '.join(cells)} |")
+        begin = "<!-- projection: python benchmarks/explore.py projection faces --name faces --data celeba64 -->"
+        put_rows(page, begin, "\n".join(rows))
+
+
 def rounded(value: Any) -> Any:
     """The same with numbers of four digits, for JSON."""
     if isinstance(value, dict):
@@ -197,7 +269,7 @@ def rounded(value: Any) -> Any:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("part", choices=[*PARTS, "pictures"])
     parser.add_argument("model")
     parser.add_argument("--name", help="of the model in the results; default: its recipe")
     parser.add_argument("--data", type=Path, help="folder made by limner prepare, whose test images are projected")
@@ -205,6 +277,9 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     model = load(arguments.model)
     data = PackedFaces.open(arguments.data) if arguments.data else None
+    if arguments.part == "pictures":
+        pictures(model, data, arguments.sheets)
+        raise SystemExit
     found = PARTS[arguments.part](model, data, arguments.sheets)
     about = {
         "model_sha256": model.config.weights_sha256,
@@ -216,4 +291,5 @@ if __name__ == "__main__":
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     results.setdefault(arguments.part, {})[arguments.name or model.config.recipe] = rounded({**found, **about})
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_page(results)
     print(json.dumps(rounded(found), indent=1))

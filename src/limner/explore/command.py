@@ -129,7 +129,7 @@ def project(
     model: ModelName,
     images: Annotated[list[Path], typer.Argument(help="Image files, each of one face.")],
     out: Annotated[Path, typer.Option(help="Folder to create.")],
-    steps: Annotated[int, typer.Option(help="Steps of gradient descent for each image.")] = 300,
+    steps: Annotated[int, typer.Option(help="Steps of gradient descent for each image.")] = 250,
     samples: Annotated[int, typer.Option(help="Number of random samples to start from the nearest of.")] = 512,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     device: Device = "cpu",

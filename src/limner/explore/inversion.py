@@ -22,7 +22,7 @@ from limner.latent.latents import to_support
 from limner.model.model import Model
 
 BATCH = 16  # images; S times as many points at first
-STARTS, SCOUT_STEPS = 4, 40
+STARTS, SCOUT_STEPS = 3, 30
 RATE, ATTRIBUTE_RATE = 0.1, 0.03  # a latent's standard deviation is 1, an attribute's at most 1/2
 BETAS = (0.9, 0.95)
 PERCEPTUAL = 0.01  # weight beside the mean squared error

@@ -56,7 +56,7 @@ def project(
     images: str | Path | Sequence[str],
     out: str | Path,
     *,
-    steps: int = 300,
+    steps: int = 250,
     samples: int = 512,
     seed: int = 0,
     device: str = "cpu",
