@@ -19,6 +19,7 @@ from limner.model.model import Model
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(limner, name) for name in limner.__all__},
+    **{f"explore.{name}": getattr(limner.explore, name) for name in limner.explore.__all__},
     "sampling.sample": sampling.sample,
     "sampling.recreate": sampling.recreate,
     "Model.load": Model.load,
