@@ -23,7 +23,8 @@ from limner.core.errors import Interrupted, UserError
 from limner.data.curves import Curves
 from limner.data.packed import PackedFaces
 from limner.images.curve_plots import text_plot
-from limner.images.png import SYNTHETIC, read_settings
+from limner.images.marks import SYNTHETIC
+from limner.images.png import read_settings
 from limner.model.model import Model, ModelConfig, load
 from limner.recipes.load import load_recipe
 from limner.runs.run import Run

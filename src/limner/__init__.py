@@ -12,11 +12,12 @@ neither torch nor numpy.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["compare", "evaluate", "export", "load", "prepare", "resume", "train"]
+__all__ = ["compare", "evaluate", "export", "load", "prepare", "resume", "train", "verify"]
 
 if TYPE_CHECKING:
     from limner.evaluation.evaluate import evaluate
     from limner.exporting.export import export
+    from limner.images.verify import verify
     from limner.model.model import load
     from limner.preparation.prepare import prepare
     from limner.reports.compare import compare
@@ -32,6 +33,7 @@ _HOME = {
     "evaluate": "limner.evaluation.evaluate",
     "compare": "limner.reports.compare",
     "export": "limner.exporting.export",
+    "verify": "limner.images.verify",
 }
 
 

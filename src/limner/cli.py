@@ -19,6 +19,7 @@ from limner.core.errors import Interrupted, UserError
 from limner.core.options import Device, Force, Quiet
 from limner.explore.command import explore_app
 from limner.exporting.command import export_command
+from limner.images.command import verify_command
 
 app = typer.Typer(
     name="limner",
@@ -349,6 +350,7 @@ def compare(
 
 app.add_typer(explore_app, name="explore")
 app.command("export")(export_command)
+app.command("verify")(verify_command)
 
 judge_app = typer.Typer(no_args_is_help=True, help="The attribute judge that `limner evaluate` uses.")
 app.add_typer(judge_app, name="judge")

@@ -15,7 +15,8 @@ from limner.explore import sums
 from limner.explore.expressions import Term, parse
 from limner.explore.points import Points, generate, sampled_points
 from limner.explore.sums import JudgedSamples, add, around, term_points
-from limner.images.png import SYNTHETIC, read_settings
+from limner.images.marks import SYNTHETIC
+from limner.images.png import read_settings
 from limner.judge.judge import load_judge
 from limner.model.model import Model, load
 

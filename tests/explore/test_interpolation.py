@@ -18,7 +18,8 @@ import limner
 from limner.core.errors import UserError
 from limner.explore.interpolation import even_times, points_between, slerp
 from limner.explore.points import Points, open_model
-from limner.images.png import SYNTHETIC, read_settings
+from limner.images.marks import SYNTHETIC
+from limner.images.png import read_settings
 from limner.model.model import Model, load
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def test_a_video_is_marked_and_plays_in_a_browser(
         ({"faces": "0:3"}, "at least two faces"),
         ({"frames": 1}, r"^frames is 1; for 2 faces it must lie between 2 and 5,000\.$"),
         ({"fps": 0}, r"^fps is 0"),
-        ({"out": "walk.avi"}, r"does not end in \.png or \.gif or \.mp4 or \.webm"),
+        ({"out": "walk.avi"}, r"does not end in \.png or \.gif or \.webp or \.mp4 or \.webm"),
         ({"out": "nowhere/walk.png"}, "There is no folder nowhere"),
         ({"model": "nothing"}, "is no run and no model folder"),
     ],

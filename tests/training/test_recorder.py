@@ -12,7 +12,8 @@ from PIL import Image
 
 from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
-from limner.images.png import SYNTHETIC, read_settings
+from limner.images.marks import SYNTHETIC
+from limner.images.png import read_settings
 from limner.runs.run import Run, read_log
 from limner.training.schedule import Budget
 from limner.training.session import train

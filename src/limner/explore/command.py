@@ -20,7 +20,9 @@ JudgeFolder = Annotated[
 def interpolate(
     model: ModelName,
     faces: Annotated[str, typer.Option(help="Faces to go through, SEED:INDEX each, e.g. 0:3,0:7,1:2.")],
-    out: Annotated[Path, typer.Option(help="File to write: .png (a strip), .gif, .mp4 or .webm.")] = Path("walk.png"),
+    out: Annotated[Path, typer.Option(help="File to write: .png (a strip), .gif, .webp, .mp4 or .webm.")] = Path(
+        "walk.png"
+    ),
     frames: Annotated[int, typer.Option(help="Number of images.")] = 60,
     loop: Annotated[bool, typer.Option("--loop", help="Return to the first face.")] = False,
     even: Annotated[bool, typer.Option("--even", help="Change the image equally from frame to frame.")] = False,

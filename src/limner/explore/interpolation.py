@@ -40,7 +40,7 @@ def interpolate(
     force: bool = False,
     quiet: bool = False,
 ) -> Path:
-    """Write a walk through `faces` (SEED:INDEX each, at least two): a PNG with a row a stretch, a GIF, MP4 or WebM.
+    """Write a walk through `faces` (SEED:INDEX each, at least two): a PNG with a row a stretch, GIF, WebP, MP4, WebM.
 
     Latents and attributes change from face to face in `frames` images; `loop` also goes back to the first face. `even`
     places the frames so that every step changes the image by the same root mean square of its pixels; otherwise every

@@ -21,6 +21,7 @@ from limner.core.files import check_output, write_file
 from limner.explore.expressions import Term, parse
 from limner.explore.figures import sum_figure
 from limner.explore.points import Points, face_points, generate, open_model, provenance, sampled_points
+from limner.images.marks import Mark
 from limner.images.png import generated_png
 from limner.judge.judge import Judge, load_judge
 from limner.latent.latents import face_latents, to_support
@@ -81,7 +82,8 @@ def arithmetic(
     settings = provenance(
         loaded, "arithmetic", expression=expression, count=count, variation=variation, samples=samples, seed=seed
     )
-    write_file(out, generated_png(sum_figure(columns, generate(loaded, sums)), settings))
+    mark = Mark.now(loaded.config.recipe, loaded.config.weights_sha256)
+    write_file(out, generated_png(sum_figure(columns, generate(loaded, sums)), settings, mark))
     return out
 
 

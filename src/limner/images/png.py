@@ -8,33 +8,26 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from limner.core.errors import UserError
+from limner.images.marks import Mark, read_json, read_xmp, xmp_packet
 
 SETTINGS_KEY = "limner"
-MAX_SETTINGS_BYTES = 1 << 16
-
-# IPTC's word for an image made by a trained model, where programs look for it (an XMP packet).
-SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-   xmlns:xmp="http://ns.adobe.com/xap/1.0/" Iptc4xmpExt:DigitalSourceType="{SYNTHETIC}" xmp:CreatorTool="Limner"/>
- </rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="r"?>"""
+XMP_KEY = "XML:com.adobe.xmp"
 
 
-def generated_png(image: Image.Image, settings: dict[str, Any]) -> bytes:
-    """`image` as a PNG that is marked as synthetic and carries the `settings` that make it again."""
-    chunks = synthetic_mark()
+def generated_png(image: Image.Image, settings: dict[str, Any], mark: Mark | None = None) -> bytes:
+    """`image` as a PNG that is marked as synthetic and carries the `settings` that make it again.
+
+    Without a `mark` the same image and settings give the same bytes, as the samples of a run have to.
+    """
+    chunks = synthetic_mark(mark)
     chunks.add_text(SETTINGS_KEY, json.dumps(settings, sort_keys=True))
     return plain_png(image, chunks)
 
 
-def synthetic_mark() -> PngImagePlugin.PngInfo:
+def synthetic_mark(mark: Mark | None = None) -> PngImagePlugin.PngInfo:
     """The chunks of a PNG that mark it as synthetic."""
     chunks = PngImagePlugin.PngInfo()
-    chunks.add_itxt("XML:com.adobe.xmp", XMP)
+    chunks.add_itxt(XMP_KEY, xmp_packet(mark))
     return chunks
 
 
@@ -47,17 +40,17 @@ def plain_png(image: Image.Image, chunks: PngImagePlugin.PngInfo | None = None) 
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings in a PNG that Limner generated; raises UserError where it is none."""
+    return read_signed(path)[0]
+
+
+def read_signed(path: Path) -> tuple[dict[str, Any], Mark | None]:
+    """The settings in a PNG that Limner generated, and its mark where it has one; raises UserError where it is none."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            text = image.info.get(SETTINGS_KEY)
+            info = image.info
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise UserError(f"{path} is not a PNG that can be read.") from None
-    try:
-        if not isinstance(text, str) or len(text) > MAX_SETTINGS_BYTES:
-            raise ValueError
-        settings = json.loads(text)
-        if not isinstance(settings, dict):
-            raise ValueError
-    except ValueError:
-        raise UserError(f"{path} does not say how it was made: it is not an image that limner sample wrote.") from None
-    return settings
+    settings = read_json(info.get(SETTINGS_KEY))
+    if settings is None:
+        raise UserError(f"{path} does not say how it was made: it is not an image that limner sample wrote.")
+    return settings, read_xmp(str(info.get(XMP_KEY, "")))[0]

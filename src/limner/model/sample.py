@@ -16,7 +16,8 @@ from limner.core.files import check_output, write_file
 from limner.core.version import __version__
 from limner.data.attributes import names_of
 from limner.images.grid import face_grid
-from limner.images.png import generated_png, read_settings
+from limner.images.marks import Mark
+from limner.images.png import generated_png, read_signed
 from limner.model.model import Model, find_model, read_config
 
 MAX_GRID = 4096
@@ -78,7 +79,7 @@ def sample(
         if out.is_dir() and any(out.iterdir()) and not force:
             raise UserError(f"{out} is not empty: choose another --out, or write into it with --force.")
     else:
-        _check_image(out, force)
+        check_output(out, force, (".png",))
         if count > MAX_GRID:
             raise UserError(
                 f"A grid holds at most {MAX_GRID:,} faces: for {count:,}, write single files with --single."
@@ -96,18 +97,22 @@ def sample(
         "precision": loaded.precision,
         "limner": __version__,
     }
+
+    def new_mark() -> Mark:
+        return Mark.now(loaded.config.recipe, loaded.config.weights_sha256)
+
     labels_NA = loaded.labels(count, seed, with_=with_, without=without, first=first)
     batches = loaded.batches(count, seed, truncation=truncation, first=first, labels_NA=labels_NA)
     with progress_bar("sample", count, "faces", quiet) as advance:
         if single:
-            _write_singles(out, batches, first, count, made_by, advance)
+            _write_singles(out, batches, first, count, made_by, new_mark, advance)
         else:
             faces = []
             for portion_NHWC in batches:
                 faces.append(portion_NHWC)
                 advance(len(portion_NHWC))
             grid = Settings(first=first, count=count, columns=columns or math.ceil(math.sqrt(count)), **made_by)
-            _write_grid(out, np.concatenate(faces), grid)
+            write_file(out, sampled_png(np.concatenate(faces), grid, new_mark()))
     return out
 
 
@@ -115,16 +120,19 @@ def sample(
 def recreate(image: str | Path, out: str | Path, *, model: str | Path | None = None, force: bool = False) -> Path:
     """Make an image of `limner sample` once more, from the settings in it; `model` says where the model is now.
 
+    The file is the same to the last byte: it keeps the time and the identifier of the first one.
+
     Raises:
         UserError: the image does not say how it was made, or its model is not there or not the one it was made with.
     """
     out = Path(out)
     try:
-        settings = Settings.model_validate(read_settings(Path(image)))
+        said, mark = read_signed(Path(image))
+        settings = Settings.model_validate(said)
     except ValidationError as error:
         problem = error.errors()[0]
         raise UserError(f"{image} says how it was made, but {problem['loc'][0]} is off: {problem['msg']}.") from None
-    _check_image(out, force)
+    check_output(out, force, (".png",))
     folder = find_model(Path(model if model is not None else settings.model))
     if read_config(folder).weights_sha256 != settings.weights_sha256:
         raise UserError(f"{image} was made with other weights than those in {folder}: name the right model.")
@@ -137,7 +145,7 @@ def recreate(image: str | Path, out: str | Path, *, model: str | Path | None = N
         truncation=settings.truncation,
         precision=settings.precision,
     )
-    _write_grid(out, faces_NHWC, settings)
+    write_file(out, sampled_png(faces_NHWC, settings, mark))
     return out
 
 
@@ -147,9 +155,10 @@ def _check_image(out: Path, force: bool) -> None:
     check_output(out, force)
 
 
-def _write_grid(out: Path, faces_NHWC: NDArray[np.uint8], settings: Settings) -> None:
+def sampled_png(faces_NHWC: NDArray[np.uint8], settings: Settings, mark: Mark | None) -> bytes:
+    """The grid of sampled faces, uint8 N x H x W x 3, as a PNG that says how it was made; one face is alone in it."""
     image = face_grid(faces_NHWC, settings.columns, padding=0 if settings.count == 1 else 2)
-    write_file(out, generated_png(image, settings.model_dump()))
+    return generated_png(image, settings.model_dump(), mark)
 
 
 def _write_singles(
@@ -158,6 +167,7 @@ def _write_singles(
     first: int,
     count: int,
     made_by: dict[str, Any],
+    new_mark: Callable[[], Mark],
     advance: Callable[[int], None],
 ) -> None:
     digits = max(6, len(str(first + count - 1)))
@@ -166,6 +176,6 @@ def _write_singles(
         out.mkdir(parents=True, exist_ok=True)
         for face_HWC in portion_NHWC:
             settings = Settings(first=index, count=1, columns=1, **made_by)
-            _write_grid(out / f"{index:0{digits}d}.png", face_HWC[None], settings)
+            write_file(out / f"{index:0{digits}d}.png", sampled_png(face_HWC[None], settings, new_mark()))
             index += 1
         advance(len(portion_NHWC))
