@@ -158,6 +158,10 @@ def train(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder made by limner prepare; the painter needs none.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new run.")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Start from the weights of this run, model folder or shipped model (faces): fine-tune it."),
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume this run exactly where it stopped.")] = None,
     images: Annotated[int | None, typer.Option(help="Train until this many images were seen.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Train for this many passes over the training split.")] = None,
@@ -182,8 +186,8 @@ def train(
     overrides = [*(set_ or []), *([f"data.size={size}"] if size is not None else [])]
     budget: dict[str, Any] = {"images": images, "epochs": epochs, "minutes": minutes}
     if resume is not None:
-        if out is not None or seed is not None or force:
-            raise UserError("--out, --seed and --force belong to a new run: leave them out with --resume.")
+        if out is not None or seed is not None or init is not None or force:
+            raise UserError("--out, --seed, --init and --force belong to a new run: leave them out with --resume.")
         run = run_resume(resume, recipe=recipe, overrides=overrides, data=data, device=device, quiet=quiet, **budget)
     elif recipe is None or out is None:
         raise UserError("Say what to train: limner train RECIPE --data DIR --out RUN, or limner train --resume RUN.")
@@ -194,6 +198,7 @@ def train(
             out,
             overrides=overrides,
             seed=seed or 0,
+            init=init,
             device=device,
             force=force,
             quiet=quiet,

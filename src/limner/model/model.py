@@ -61,6 +61,8 @@ class ModelConfig(BaseModel):
     """Images seen in training."""
     ema_halflife_images: float
     data: dict[str, str | int]
+    init: str = ""
+    """The model whose weights its training started from; empty: it started from random ones."""
     licence: str
     weights_sha256: str = ""
     """Of model.safetensors; empty until the model is written."""
@@ -291,6 +293,7 @@ Generates {content}.
 | images seen in training | {config.images_seen:,} |
 | weights | EMA of the generator, half-life {config.ema_halflife_images:,.0f} images |
 | data | {data} |
+| started from | {config.init or "random weights"} |
 | licence of the weights | {config.licence} |
 | Limner | {config.limner_version} |
 

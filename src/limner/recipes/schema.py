@@ -181,6 +181,17 @@ class Augment(Table):
     cutout: float = Field(default=0.0, ge=0, le=1)
 
 
+class Transfer(Table):
+    """What is special about a training that starts from a model (`limner train --init`), with few images.
+
+    `freeze`: so many layers of the discriminator, from the image on, keep their weights (FreezeD, Mo et al. 2020).
+    `warm_up_images`: the discriminator learns alone until so many images were seen.
+    """
+
+    freeze: int = Field(default=0, ge=0)
+    warm_up_images: int = Field(default=0, ge=0)
+
+
 class Schedule(Table):
     """How long, and in batches of what size; counted in images seen; `images` is the length without --images and the
     like.
@@ -255,6 +266,7 @@ class Recipe(Table):
     objective: Objective
     conditioning: Conditioning | None = None
     augment: Augment = Augment()
+    transfer: Transfer = Transfer()
     optimizer: Optimizers
     schedule: Schedule
     ema: Ema = Ema()
@@ -304,6 +316,8 @@ class Recipe(Table):
         useless = "objective.name = elbo" if variational else "data.kind = curves"
         for key, value in augment:
             yield (variational or curves) and value > 0, f"augment.{key} has no effect with {useless}"
+        for key, value in self.transfer:
+            yield variational and value > 0, f"transfer.{key} has no effect with {useless}"
         for key, share in (("shift", augment.shift), ("cutout", augment.cutout)):
             yield 0 < share * size < 0.5, f"augment.{key} = {share} has no effect: it is less than half a pixel"
         yield curves and self.conditioning is not None, "conditioning has no effect with data.kind = curves"

@@ -39,7 +39,7 @@ class Recorder:
         self.run, self.budget, self.terminal = run, budget, terminal
         recipe, state, modality, seed = training.recipe, training.state, training.modality, training.seed
         self.recipe, self.state, self.modality, self.engine = recipe, state, modality, training.engine
-        self.config = model_config(recipe, modality)
+        self.config = model_config(training)
         self.latents_BZ = face_latents(seed, 0, recipe.record.grid, recipe.latent.size, recipe.latent.distribution)
         self.known_MA = modality.known(KNOWN_VECTORS)[:, : len(self.config.attribute_names)]
         self.labels_BA = torch.from_numpy(face_labels(seed, 0, recipe.record.grid, self.known_MA, {})).float()

@@ -21,6 +21,7 @@ from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
 from limner.runs.run import CHECKPOINTS, LOG, RECIPE, SAMPLES, Run
+from limner.training.init import Init, check_init, initialise
 from limner.training.loop import MAX_ROLLBACKS, run_loop
 from limner.training.modality import Modality, open_modality
 from limner.training.recorder import Recorder
@@ -54,6 +55,7 @@ def train(
     overrides: Sequence[str] = (),
     seed: int = 0,
     device: str = "auto",
+    init: str | Path | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> Run:
@@ -61,8 +63,9 @@ def train(
 
     `data` is `None` for a recipe that samples its own curves.
     It lasts `images` shown, `epochs` of the training split or `minutes` of training; by default as long as the recipe
-    says. The same seed on the same machine gives the same weights to the last bit, except with `minutes`: then the end,
-    and learning rates that fall towards it, follow the clock.
+    says. It starts from the weights of the model `init` (a run, a model folder or the name of a shipped model), or from
+    random ones. The same seed on the same machine gives the same weights to the last bit, except with `minutes`: then
+    the end, and learning rates that fall towards it, follow the clock.
 
     Raises:
         UserError: something given is wrong, `out` exists (without `force`), another training runs in this process, or
@@ -70,6 +73,7 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the state is saved and the message is the command that goes on.
     """
     chosen = load_recipe(recipe, overrides)
+    check_init(chosen, init)
     modality = open_modality(chosen, data)
     if seed < 0:
         raise UserError(f"--seed is {seed}; it must be at least 0.")
@@ -80,9 +84,11 @@ def train(
     chosen = chosen.model_copy(update={"engine": precision})
 
     run = Run(Path(out))
-    state = State.fresh(chosen, seed, engine.device, len(attribute_names(chosen, modality)))
+    names = attribute_names(chosen, modality)
+    state = State.fresh(chosen, seed, engine.device, len(names))
+    begun = None if init is None else initialise(state, init, chosen, names)
     _check_start(state)
-    training = Training(chosen, state, modality, engine, seed)
+    training = Training(chosen, state, modality, engine, seed, begun)
 
     def make_folder() -> None:
         make_room(run.path, force)
@@ -166,7 +172,8 @@ def resume(
             warn_of_changes(info, engine)
 
     engine.once(mend_folder)
-    training = Training(trained, state, modality, engine, info["seed"])
+    begun = Init(**info["init"]) if info.get("init") else None
+    training = Training(trained, state, modality, engine, info["seed"], begun)
     return _go_on(old, training, budget, quiet, [path.name for path in broken])
 
 

@@ -5,6 +5,7 @@ import platform
 import shlex
 import shutil
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ def run_facts(training: Training, budget: Budget) -> dict[str, Any]:
         "command": shlex.join(["limner", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("limner", "__main__") else "",
         "budget": vars(budget),
         "data": training.modality.facts,
+        "init": training.init and asdict(training.init),
         "parameters": {
             name: sum(parameter.numel() for parameter in network.parameters())
             for name, network in training.state.networks.items()
@@ -86,8 +88,9 @@ def run_facts(training: Training, budget: Budget) -> dict[str, Any]:
     }
 
 
-def model_config(recipe: Recipe, modality: Modality) -> ModelConfig:
+def model_config(training: Training) -> ModelConfig:
     """The config of a training's models before the first step: `images` grows, and each has its own checksum."""
+    recipe, modality, init = training.recipe, training.modality, training.init
     of_data = {"name": "name", "images": "train", "crop": "crop", "content_hash": "content_hash"}
     return ModelConfig(
         recipe=recipe.name,
@@ -101,7 +104,8 @@ def model_config(recipe: Recipe, modality: Modality) -> ModelConfig:
         images_seen=0,
         ema_halflife_images=recipe.ema.halflife_images,
         data={key: modality.facts[name] for key, name in of_data.items() if name in modality.facts},
-        licence=modality.facts["licence"],
+        licence=" | ".join(dict.fromkeys([*(init.licence.split(" | ") if init else ()), modality.facts["licence"]])),
+        init=str(init or ""),
     )
 
 

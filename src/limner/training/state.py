@@ -62,6 +62,7 @@ class State:
         if recipe.discriminator is not None:
             channels, outputs = Conditioning.of(recipe.conditioning).shape(attributes)
             networks["discriminator"] = build_discriminator(recipe.discriminator, size, channels, outputs)
+            freeze_layers(networks["discriminator"], recipe.transfer.freeze)
         for network in networks.values():
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizers = {name: build_optimizer(getattr(recipe.optimizer, name), networks[name]) for name in networks}
@@ -89,6 +90,11 @@ class State:
         """The same, ready for use: samples and models are made from it."""
         return settle_spectral_norms(self.ema_generator)
 
+    def set_learning(self, name: str, learning: bool) -> None:
+        """Whether the weights of this network that its optimiser changes have gradients; frozen ones never have."""
+        for parameter in _parameters(self.optimizers[name]):
+            parameter.requires_grad_(learning)
+
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state under a name of its own."""
         named = {f"sum.{name}": value for name, value in self.sums.items()}
@@ -104,16 +110,16 @@ class State:
     def load_tensors(self, named: dict[str, Tensor]) -> None:
         """Take over the tensors of `tensors()`; raises KeyError or RuntimeError where they do not fit the networks."""
         for name, network in self.networks.items():
-            network.load_state_dict(_under(named, f"{name}."))
+            network.load_state_dict(under(named, f"{name}."))
         for name, optimizer in self.optimizers.items():
             optimizer.state.clear()
             for index, parameter in enumerate(_parameters(optimizer)):
-                for key, value in _under(named, f"optimizer.{name}.{index}.").items():
+                for key, value in under(named, f"optimizer.{name}.{index}.").items():
                     # A fused step walks through memory: moments must lie there exactly as their parameter does.
                     own = parameter if value.shape == parameter.shape else value
                     optimizer.state[parameter][key] = torch.empty_like(own, device=parameter.device).copy_(value)
         device = next(self.generator.parameters()).device
-        self.sums = {name: value.to(device) for name, value in _under(named, "sum.").items()}
+        self.sums = {name: value.to(device) for name, value in under(named, "sum.").items()}
 
     @property
     def learning_rates(self) -> dict[str, float]:
@@ -131,6 +137,15 @@ class State:
                     group["lr"].fill_(lr)
                 else:
                     group["lr"] = lr
+
+
+def freeze_layers(discriminator: nn.Module, count: int) -> None:
+    """Let the first `count` convolutions and linear layers keep their weights; raises UserError where none is left."""
+    layers = [module for module in discriminator.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    if count >= len(layers):
+        raise UserError(f"transfer.freeze is {count}; the discriminator has {len(layers)} layers: freeze fewer.")
+    for layer in layers[:count]:
+        layer.requires_grad_(False)
 
 
 def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Optimizer:
@@ -157,7 +172,7 @@ def _groups(network: nn.Module, lr: float, equalised: bool) -> list[dict[str, An
         layers = [(module, std) for module in network.modules() if (std := he_std(module)) is not None]
         scales = {module.weight: std for module, std in layers}  # type: ignore[misc]
     groups: dict[float, list[Tensor]] = {}
-    for parameter in network.parameters():
+    for parameter in filter(lambda parameter: parameter.requires_grad, network.parameters()):
         groups.setdefault(scales.get(parameter, 1.0), []).append(parameter)
     return [{"params": parameters, "scale": scale, "lr": lr * scale} for scale, parameters in groups.items()]
 
@@ -229,5 +244,6 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _under(named: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def under(named: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, under the rest of their names."""
     return {name[len(prefix) :]: value for name, value in named.items() if name.startswith(prefix)}

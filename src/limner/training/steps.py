@@ -36,7 +36,8 @@ class Phase(NamedTuple):
             return cls()
         number = images_seen // recipe.schedule.batch + 1
         scale = settings.penalty_every if number % settings.penalty_every == 0 else 0
-        return cls(number % settings.discriminator_steps == 0, scale)
+        warm = images_seen >= recipe.transfer.warm_up_images
+        return cls(warm and number % settings.discriminator_steps == 0, scale)
 
 
 def adversarial_step(
@@ -86,7 +87,7 @@ def adversarial_step(
         measured["loss/critic"] = loss  # with its penalties, as report 003 prints it
 
     if phase.generator_learns:
-        discriminator.requires_grad_(False)  # the gradient passes through it and stops at none of its weights
+        state.set_learning("discriminator", False)  # the gradient passes through it and stops at none of its weights
         with engine.autocast():
             learning_B, attributes = discriminate(fake_BCHW)
             paired_B = discriminate(x_BCHW.detach())[0] if objective.paired else real_B.detach()
@@ -95,7 +96,7 @@ def adversarial_step(
         for term in conditioning.generator_losses(attributes):
             loss = loss + term
         measured["gradient/generator"] = descend(loss, state, ["generator"], engine)
-        discriminator.requires_grad_(True)
+        state.set_learning("discriminator", True)
 
     attributes_by_kind = {"attributes/real": real_attributes, "attributes/fake": fake_attributes}
     measured |= penalties | {name: value for name, value in attributes_by_kind.items() if value is not None}
