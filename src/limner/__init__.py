@@ -12,12 +12,13 @@ neither torch nor numpy.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["compare", "evaluate", "export", "load", "prepare", "resume", "train", "verify"]
+__all__ = ["compare", "evaluate", "export", "label", "load", "prepare", "resume", "train", "verify"]
 
 if TYPE_CHECKING:
     from limner.evaluation.evaluate import evaluate
     from limner.exporting.export import export
     from limner.images.verify import verify
+    from limner.judge.label import label
     from limner.model.model import load
     from limner.preparation.prepare import prepare
     from limner.reports.compare import compare
@@ -29,6 +30,7 @@ _HOME = {
     "prepare": "limner.preparation.prepare",
     "train": "limner.training.session",
     "resume": "limner.training.session",
+    "label": "limner.judge.label",
     "load": "limner.model.model",
     "evaluate": "limner.evaluation.evaluate",
     "compare": "limner.reports.compare",

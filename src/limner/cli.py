@@ -152,6 +152,27 @@ def prepare(
 
 
 @app.command()
+def label(
+    data: Annotated[Path, typer.Argument(help="Folder made by limner prepare.")],
+    out: Annotated[Path, typer.Option(help="Folder to create, with the same images and their attributes.")],
+    judge: Annotated[
+        Path | None, typer.Option(help="Folder of a judge. Default: the shipped one for this size.", show_default=False)
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the attributes that the images have.")] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Label prepared images with the attributes that the judge sees, so that conditional recipes can train on them."""
+    from limner.judge.label import describe as describe_labels
+    from limner.judge.label import label as run_label
+
+    faces = run_label(data, out, judge=judge, replace=replace, force=force, quiet=quiet)
+    _say(f"{out}: {len(faces):,} images, {len(faces.attribute_names)} attributes")
+    for sentence in describe_labels(faces):
+        _say(sentence)
+
+
+@app.command()
 def train(
     recipe: Annotated[
         str | None, typer.Argument(help="Name of a recipe (limner recipes lists them) or a TOML file.")

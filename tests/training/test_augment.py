@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from limner.core.pixels import from_pixels, to_pixels
-from limner.recipes.schema import Augment
+from limner.recipes.tables import Augment
 from limner.training.augment import augment, cut_out, move, recolour, zoom
 
 

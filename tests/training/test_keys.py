@@ -107,6 +107,8 @@ def base(name: str) -> list[str]:
         overrides.append("objective.discriminator_steps=1")
     if getattr(objective, "penalty_every", 1) > 1:
         overrides.append("objective.penalty_every=2")
+    if load_recipe(name).transfer.warm_up_images:
+        overrides.append("transfer.warm_up_images=0")
     return overrides
 
 

@@ -18,7 +18,8 @@ from limner.core.records import read_record
 
 INFO, IMAGES, ATTRIBUTES, INDEX = "dataset.json", "images.npy", "attributes.npy", "index.csv"
 REJECTS, PREVIEW, FREQUENCIES, ALIGNMENT = "rejects.csv", "preview.png", "frequencies.png", "alignment.png"
-FILES = frozenset({INFO, IMAGES, ATTRIBUTES, INDEX, REJECTS, PREVIEW, FREQUENCIES, ALIGNMENT})
+CONFIDENCES, LABELS = "confidences.csv", "labels.json"  # of `limner label`
+FILES = frozenset({INFO, IMAGES, ATTRIBUTES, INDEX, REJECTS, PREVIEW, FREQUENCIES, ALIGNMENT, CONFIDENCES, LABELS})
 INDEX_HEADER = ["row", "file", "split", "identity", "official"]  # official: the split that the source gives
 
 TRAINABLE_SIZES = (32, 64, 128)

@@ -26,7 +26,9 @@ from limner.core.version import __version__
 from limner.features.extractor import Extractor
 from limner.features.lite0 import Lite0
 
-SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "judge"
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+SHIPPED = ASSETS / "judge"
+SHIPPED_128 = ASSETS / "judge128"
 WEIGHTS, CONFIG, CARD = "judge.safetensors", "config.json", "README.md"
 BACKBONE: Literal["lite0"] = "lite0"
 
@@ -82,7 +84,7 @@ class Judge:
         self.dimension = config.hidden
         self.resize = backbone.resize
         self._head = head.eval().requires_grad_(False)
-        self._eyes = backbone
+        self.backbone = backbone
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
@@ -111,18 +113,22 @@ class Judge:
 
     def decide(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """N x A, 1 where the image has the attribute."""
-        return self.decide_by(self._eyes.features(images_NHWC))
+        return self.decide_by(self.backbone.features(images_NHWC))
 
     def decide_by(self, features_ND: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The same from the features of an extractor with the judge's backbone (`shares_backbone_with`)."""
         return (self._think(features_ND)[1] > 0).astype(np.uint8)
 
+    def logits(self, features_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+        """N x A logits from features of the backbone, above 0 where the judge decides for the attribute."""
+        return self._think(features_ND)[1]
+
     def shares_backbone_with(self, extractor: Extractor) -> bool:
         """Whether this extractor is the judge's backbone, with the same weights."""
-        return (self._eyes.name, self._eyes.weights_sha256) == (extractor.name, extractor.weights_sha256)
+        return (self.backbone.name, self.backbone.weights_sha256) == (extractor.name, extractor.weights_sha256)
 
     def _look(self, images_NHWC: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._think(self._eyes.features(images_NHWC))
+        return self._think(self.backbone.features(images_NHWC))
 
     def _think(self, features_ND: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
@@ -167,6 +173,11 @@ def load_judge(path: Path | None = None, device: str = "cpu") -> Judge:
     if backbone.weights_sha256 != config.extractor_sha256:
         raise UserError(f"{folder} was trained with other weights of {config.extractor} than are here: {MEND}.")
     return Judge(config, head, backbone)
+
+
+def shipped_judge(size: int) -> Path:
+    """The folder of the judge that ships for images of this width and height: of 64 and 128 pixels the nearer one."""
+    return SHIPPED if size <= 64 else SHIPPED_128
 
 
 def card_of(config: JudgeConfig) -> str:

@@ -1,6 +1,7 @@
 """Training a judge of attributes: `limner judge train`.
 
-Shapes: N images, V views of each (as it is, and mirrored), D features, A attributes, M test images.
+Shapes: N images, V views of each (as it is, and mirrored), D features, A attributes, L val images,
+M test images.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from limner.core.records import check_folder
 from limner.data.packed import PackedFaces
 from limner.features.extractor import extract
 from limner.features.lite0 import Lite0
+from limner.judge.calibration import Labelled, fit_calibration, write_calibration
 from limner.judge.control import balanced_accuracy
 from limner.judge.judge import CARD, CONFIG, WEIGHTS, Head, Judge, JudgeConfig, card_of
 
@@ -41,6 +43,8 @@ def train_judge(
 ) -> Judge:
     """Train a judge on the split `train` of `data`, measure it on the split `test`, and write the folder `out`.
 
+    Where there is a split `val`, the thresholds of `limner label` are fitted on it (see `limner.judge.calibration`).
+
     Any data set with attributes will do. An attribute that every training image has, or none, cannot be learned: the
     judge keeps its place, always decides the same, and its accuracy is nan (as it is where the test images lack a
     class). The same seed on the same machine gives the same weights.
@@ -57,12 +61,14 @@ def train_judge(
     train, test = faces.rows("train"), faces.rows("test")
     check_folder(out, force, CONFIG, JudgeConfig, "a judge")
 
+    val = np.flatnonzero(faces.splits == "val")
     backbone = Lite0()
-    with progress_bar("features", 2 * len(train) + len(test), "images", quiet) as advance:
+    with progress_bar("features", 2 * len(train) + len(val) + len(test), "images", quiet) as advance:
         views_VND = np.empty((2, len(train), backbone.dimension), np.float32)
-        test_MD = np.empty((len(test), backbone.dimension), np.float32)
+        val_LD, test_MD = (np.empty((len(rows), backbone.dimension), np.float32) for rows in (val, test))
         extract(backbone, faces, train, views_VND[0], advance)
         extract(backbone, faces, train, views_VND[1], advance, mirrored=True)
+        extract(backbone, faces, val, val_LD, advance)
         extract(backbone, faces, test, test_MD, advance)
     with progress_bar("learning", MEMBERS * EPOCHS, "epochs", quiet) as advance, torch.random.fork_rng(devices=[]):
         head = _train_head(torch.from_numpy(views_VND), torch.from_numpy(faces.attributes_NA[train]), seed, advance)
@@ -100,7 +106,14 @@ def train_judge(
         )
         write_file(beside / CONFIG, (config.model_dump_json(indent=1) + "\n").encode())
         write_file(beside / CARD, card_of(config).encode())
-    return Judge(config, head, backbone)
+        judge = Judge(config, head, backbone)
+        if len(val):
+            found = (
+                Labelled(judge.logits(x_ND), faces.attributes_NA[rows])
+                for x_ND, rows in ((val_LD, val), (test_MD, test))
+            )
+            write_calibration(beside, fit_calibration(config, faces.info.content_hash, *found))
+    return judge
 
 
 def _train_head(views_VND: Tensor, y_NA: Tensor, seed: int, advance: Callable[[int], None]) -> Head:

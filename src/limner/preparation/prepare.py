@@ -107,7 +107,7 @@ def prepare(
         warnings.warn(f"no recipe trains on images of {size} pixels: the recipes' sizes are {sizes}", stacklevel=4)
     if faces and not align:
         raise UserError(f"faces {faces} has no meaning without align: add it")
-    target = _check_target(Path(out), source, force)
+    target = check_target(Path(out), source, force)
     work = open_work(str(source), crop, size, seed, labels, (faces or "all") if align else None)
     if work.workers and workers:
         raise UserError(f"workers has no meaning for {shown(source)}, whose model uses all cores: leave it out")
@@ -205,7 +205,7 @@ def _check_numbers(
         raise UserError(f"workers {workers} is out of range: give 1 to 256")
 
 
-def _check_target(out: Path, source: str | Path, force: bool) -> Path:
+def check_target(out: Path, source: str | Path, force: bool) -> Path:
     """The folder to make, with every link resolved; `UserError` where it must not be made or replaced."""
     target = out.expanduser().resolve()
     if not target.parent.is_dir():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limner.core.pixels import SHIFT_AND_SCALE
-from limner.recipes.schema import Augment
+from limner.recipes.tables import Augment
 
 
 def augment(x_BCHW: Tensor, settings: Augment, pixel_range: str) -> Tensor:

@@ -99,8 +99,11 @@ def overlap(real_B: Tensor, fake_B: Tensor) -> Tensor:
     return above.mean()
 
 
-def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
-    """The verdict on a run from its log lines, oldest first: a key of `REMEDIES`."""
+def verdict(lines: Sequence[Mapping[str, Any]], seen_before: int = 0) -> str:
+    """The verdict on a run from its log lines, oldest first: a key of `REMEDIES`.
+
+    `seen_before`: images that the model had seen that the run started from.
+    """
     recent = lines[-RECENT:]
     measured = [value for key, value in lines[-1].items() if key.startswith(("loss/", "gradient/"))] if lines else []
     if not all(map(math.isfinite, measured)):
@@ -109,7 +112,7 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
         return "learning"
     # Blank and noisy images are recognised before the rest can be measured; later on, a discriminator that wins is
     # their cause.
-    established = recent[-1]["images_seen"] >= GRACE
+    established = seen_before + recent[-1]["images_seen"] >= GRACE
     # A generator that gives the same image for every latent has either found one that passes, or is stuck because
     # none of its images does: the overlap tells which.
     poor = all(line.get("diversity", 1.0) < LOW_DIVERSITY for line in recent)

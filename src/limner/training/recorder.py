@@ -40,6 +40,7 @@ class Recorder:
         recipe, state, modality, seed = training.recipe, training.state, training.modality, training.seed
         self.recipe, self.state, self.modality, self.engine = recipe, state, modality, training.engine
         self.config = model_config(training)
+        self.seen_before = training.init.images_seen if training.init else 0
         self.latents_BZ = face_latents(seed, 0, recipe.record.grid, recipe.latent.size, recipe.latent.distribution)
         self.known_MA = modality.known(KNOWN_VECTORS)[:, : len(self.config.attribute_names)]
         self.labels_BA = torch.from_numpy(face_labels(seed, 0, recipe.record.grid, self.known_MA, {})).float()
@@ -169,7 +170,7 @@ class Recorder:
             **self.modality.measure(samples, means),
             **{f"lr/{name}": rate for name, rate in self.state.learning_rates.items()},
         }
-        line["verdict"] = verdict([*self.lines, line])
+        line["verdict"] = verdict([*self.lines, line], self.seen_before)
         line["remedy"] = REMEDIES[line["verdict"]]
         line = self._event("log", **line)
         self.lines.append(line)

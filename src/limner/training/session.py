@@ -202,6 +202,8 @@ def _go_on(run: Run, training: Training, budget: Budget, quiet: bool, broken: li
 
         recorder = Recorder(run, training, budget, terminal)
         if broken is None:
+            if training.init:
+                terminal.say(f"Starts from {training.init}: its {' and '.join(training.init.networks)}.")
             crop = modality.facts.get("crop", "none")
             if crop not in (recipe.data.crop, "none"):
                 terminal.say(f"Note: the recipe is made for the crop {recipe.data.crop}, the images have {crop}.")
