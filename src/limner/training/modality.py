@@ -200,7 +200,7 @@ def open_modality(recipe: Recipe, data: PackedFaces | str | Path | None) -> Moda
         if recipe.conditioning and not faces.attribute_names:
             raise UserError(
                 f"{faces.path} has no attributes, and {recipe.name} is conditioned on them: prepare images with "
-                "--labels."
+                "--labels, or let limner label name those of CelebA."
             )
         train = len(faces.rows("train"))
         if recipe.schedule.batch > train:
