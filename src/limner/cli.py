@@ -20,6 +20,7 @@ from limner.core.options import Device, Force, Quiet
 from limner.explore.command import explore_app
 from limner.exporting.command import export_command
 from limner.images.command import verify_command
+from limner.judge.command import judge_app, label_command
 
 app = typer.Typer(
     name="limner",
@@ -151,25 +152,7 @@ def prepare(
     _say(f"content {prepared.info.content_hash[:16]}; look at {out / ('alignment.png' if align else 'preview.png')}")
 
 
-@app.command()
-def label(
-    data: Annotated[Path, typer.Argument(help="Folder made by limner prepare.")],
-    out: Annotated[Path, typer.Option(help="Folder to create, with the same images and their attributes.")],
-    judge: Annotated[
-        Path | None, typer.Option(help="Folder of a judge. Default: the shipped one for this size.", show_default=False)
-    ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the attributes that the images have.")] = False,
-    force: Force = False,
-    quiet: Quiet = False,
-) -> None:
-    """Label prepared images with the attributes that the judge sees, so that conditional recipes can train on them."""
-    from limner.judge.label import describe as describe_labels
-    from limner.judge.label import label as run_label
-
-    faces = run_label(data, out, judge=judge, replace=replace, force=force, quiet=quiet)
-    _say(f"{out}: {len(faces):,} images, {len(faces.attribute_names)} attributes")
-    for sentence in describe_labels(faces):
-        _say(sentence)
+app.command("label")(label_command)
 
 
 @app.command()
@@ -378,24 +361,7 @@ app.add_typer(explore_app, name="explore")
 app.command("export")(export_command)
 app.command("verify")(verify_command)
 
-judge_app = typer.Typer(no_args_is_help=True, help="The attribute judge that `limner evaluate` uses.")
 app.add_typer(judge_app, name="judge")
-
-
-@judge_app.command("train")
-def judge_train(
-    data: Annotated[Path, typer.Argument(help="Folder made by limner prepare, with attributes.")],
-    out: Annotated[Path, typer.Option(help="Folder of the new judge.")],
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    force: Force = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train an attribute judge on the training split and measure it on the test split."""
-    from limner.judge.train import train_judge
-
-    judge = train_judge(data, out, seed=seed, force=force, quiet=quiet)
-    accuracies = [value for value in judge.balanced_accuracy.values() if value is not None]
-    _say(f"{out}: balanced accuracy {sum(accuracies) / len(accuracies):.3f} over {len(accuracies)} attributes")
 
 
 @app.command()

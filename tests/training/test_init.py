@@ -90,7 +90,7 @@ def test_the_model_card_names_the_start_and_both_licences(base: Path, tmp_path: 
     (images.path / "dataset.json").write_text(json.dumps(info))
     run = finetune(tmp_path / "run", PackedFaces.open(images.path), base)
     config, before = Model.load(run).config, Model.load(base).config
-    assert config.licence == f"{before.licence} | mine"
+    assert config.licence == f"{before.licence}; mine"
     assert config.init.startswith(f"{base.name}, weights {before.weights_sha256[:16]}")
     assert config.init in (run / "model" / "README.md").read_text()
     # A model that was made of this one inherits both.

@@ -83,6 +83,11 @@ class DatasetInfo(_Record):
     content_hash: str
 
 
+def join_licences(*licences: str) -> str:
+    """The licence of what is made of several things: all of theirs, each once."""
+    return "; ".join(dict.fromkeys(part for licence in licences for part in licence.split("; ")))
+
+
 class ContentHash:
     """sha256 of what a training sees: pixels, attributes, splits. File names and the kind of source leave no trace."""
 

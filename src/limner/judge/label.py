@@ -27,6 +27,7 @@ from limner.data.packed import (
     REJECTS,
     ContentHash,
     PackedFaces,
+    join_licences,
     write_rows,
 )
 from limner.judge.calibration import Calibration, judge_logits, read_calibration
@@ -76,7 +77,7 @@ def label(
     for some in batches_of(len(faces), BATCH):
         content.add_images(faces.images_NHWC[some].tobytes())
     source = faces.info.source
-    licence = source.licence if found.config.licence in source.licence else f"{source.licence} | {found.config.licence}"
+    licence = join_licences(source.licence, found.config.licence)
     info = faces.info.model_copy(
         update={
             "limner_version": __version__,

@@ -17,6 +17,7 @@ from limner.core.distributed import Engine
 from limner.core.errors import UserError
 from limner.core.files import write_file
 from limner.core.version import __version__
+from limner.data.packed import join_licences
 from limner.model.model import ModelConfig
 from limner.recipes.schema import Recipe
 from limner.runs.run import INFO, Run
@@ -104,7 +105,7 @@ def model_config(training: Training) -> ModelConfig:
         images_seen=0,
         ema_halflife_images=recipe.ema.halflife_images,
         data={key: modality.facts[name] for key, name in of_data.items() if name in modality.facts},
-        licence=" | ".join(dict.fromkeys([*(init.licence.split(" | ") if init else ()), modality.facts["licence"]])),
+        licence=join_licences(*([init.licence] if init else []), modality.facts["licence"]),
         init=str(init or ""),
     )
 
