@@ -58,7 +58,17 @@ def test_import_brings_no_torch() -> None:
 def test_public_api() -> None:
     import limner
 
-    assert sorted(limner.__all__) == ["compare", "evaluate", "export", "label", "load", "prepare", "resume", "train"]
+    assert sorted(limner.__all__) == [
+        "compare",
+        "evaluate",
+        "export",
+        "label",
+        "load",
+        "prepare",
+        "resume",
+        "train",
+        "verify",
+    ]
     assert all(callable(getattr(limner, name)) for name in limner.__all__)
     with pytest.raises(AttributeError, match="no attribute 'tarin'"):
         _ = limner.tarin

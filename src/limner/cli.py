@@ -21,6 +21,7 @@ from limner.explore.command import explore_app
 from limner.exporting.command import export_command
 from limner.images.command import verify_command
 from limner.judge.command import judge_app, label_command
+from limner.studio.command import studio_command
 
 app = typer.Typer(
     name="limner",
@@ -360,6 +361,7 @@ def compare(
 app.add_typer(explore_app, name="explore")
 app.command("export")(export_command)
 app.command("verify")(verify_command)
+app.command("studio")(studio_command)
 
 app.add_typer(judge_app, name="judge")
 

@@ -27,11 +27,13 @@ from limner.core.version import __version__
 from limner.latent.labels import face_labels, rare_request, read_requested
 from limner.latent.latents import face_latents
 from limner.model.output import OUTPUTS
-from limner.model.shipped import FOLDER, shipped_models
+from limner.model.shipped import CONFIG as CONFIG
+from limner.model.shipped import WEIGHTS as WEIGHTS
+from limner.model.shipped import find_model as find_model
 from limner.networks import build_generator
 from limner.recipes.schema import GeneratorSettings
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+CARD = "README.md"
 NOTHING = np.zeros((0, 0), np.uint8)
 KNOWN = "known_attributes"  # among the weights, but none of them
 MEND = "take a whole copy of the model"
@@ -231,24 +233,6 @@ def _check_range(count: int, seed: int, first: int) -> None:
     for name, value, least in (("count", count, 1), ("seed", seed, 0), ("first", first, 0)):
         if value < least:
             raise UserError(f"{name} is {value}; it must be at least {least}.")
-
-
-def find_model(path: Path) -> Path:
-    """The model folder that `path` (a run, a model folder or the name of a shipped model) stands for.
-
-    A folder of the user's that holds a model goes before a shipped model of the same name. Raises UserError where there
-    is none.
-    """
-    for folder in (path, path / "model"):
-        if (folder / CONFIG).is_file():
-            return folder
-    if str(path) in (names := shipped_models()):
-        return FOLDER / path
-    what = "has no model in it yet" if path.is_dir() else "is no run and no model folder"
-    raise UserError(
-        f"{path} {what}: give the folder of a run, one that holds {CONFIG} and {WEIGHTS}, or the name of a model that "
-        f"comes with Limner ({', '.join(names)})."
-    )
 
 
 def read_config(folder: Path) -> ModelConfig:

@@ -149,12 +149,6 @@ def recreate(image: str | Path, out: str | Path, *, model: str | Path | None = N
     return out
 
 
-def _check_image(out: Path, force: bool) -> None:
-    if out.suffix.lower() != ".png":
-        raise UserError(f"{out} does not end in .png: images are written as PNG (or as a folder, with --single).")
-    check_output(out, force)
-
-
 def sampled_png(faces_NHWC: NDArray[np.uint8], settings: Settings, mark: Mark | None) -> bytes:
     """The grid of sampled faces, uint8 N x H x W x 3, as a PNG that says how it was made; one face is alone in it."""
     image = face_grid(faces_NHWC, settings.columns, padding=0 if settings.count == 1 else 2)

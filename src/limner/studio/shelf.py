@@ -1,0 +1,90 @@
+"""The models that the studio offers. A request names one of them; no path of a request is ever opened."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+from limner.core.errors import UserError
+from limner.model.shipped import CONFIG, find_model
+from limner.runs.run import MODEL, is_run
+
+if TYPE_CHECKING:
+    from limner.model.model import Model
+
+MOST_LOADED = 4
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Person": ("Male", "Young", "Chubby", "Double_Chin", "Oval_Face", "Pale_Skin", "Rosy_Cheeks", "Attractive"),
+    "Expression": ("Smiling", "Mouth_Slightly_Open", "High_Cheekbones", "Narrow_Eyes"),
+    "Hair": (
+        "Black_Hair",
+        "Blond_Hair",
+        "Brown_Hair",
+        "Gray_Hair",
+        "Straight_Hair",
+        "Wavy_Hair",
+        "Bangs",
+        "Receding_Hairline",
+        "Bald",
+    ),
+    "Beard": ("No_Beard", "5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns"),
+    "Features": ("Arched_Eyebrows", "Bushy_Eyebrows", "Bags_Under_Eyes", "Big_Lips", "Big_Nose", "Pointy_Nose"),
+    "Worn": (
+        "Eyeglasses",
+        "Wearing_Hat",
+        "Wearing_Earrings",
+        "Wearing_Necklace",
+        "Wearing_Necktie",
+        "Wearing_Lipstick",
+        "Heavy_Makeup",
+    ),
+}
+OTHERS = "Other"
+
+
+class _Loaded(NamedTuple):
+    written: int
+    """When its config.json was written, in nanoseconds: a run writes its model anew at every checkpoint."""
+    model: "Model"
+
+
+class Shelf:
+    """Models by name, as they were given; the last few that were asked for stay loaded."""
+
+    def __init__(self, models: Sequence[str], runs: Path | None, device: str) -> None:
+        self.models, self.runs, self.device = tuple(models), runs, device
+        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self._lock = Lock()
+
+    def names(self) -> list[str]:
+        """The models that were given, and those of the runs that have one by now."""
+        of_runs = sorted(self.runs.iterdir()) if self.runs is not None and self.runs.is_dir() else []
+        found = [str(path) for path in of_runs if is_run(path) and (path / MODEL / CONFIG).is_file()]
+        return list(dict.fromkeys([*self.models, *found]))
+
+    def open(self, name: str) -> "Model":
+        """The model of this name, loaded if need be.
+
+        Raises UserError where none has it, or its files are broken.
+        """
+        from limner.model.model import Model
+
+        if name not in (names := self.names()):
+            raise UserError(f"There is no model {name!r} here; there are {', '.join(names)}.")
+        written = (find_model(Path(name)) / CONFIG).stat().st_mtime_ns
+        with self._lock:
+            if name not in self._loaded or self._loaded[name].written != written:
+                self._loaded[name] = _Loaded(written, Model.load(name, self.device))
+            self._loaded.move_to_end(name)
+            while len(self._loaded) > MOST_LOADED:
+                self._loaded.popitem(last=False)
+            return self._loaded[name].model
+
+
+def grouped(names: Sequence[str]) -> dict[str, list[str]]:
+    """The attributes in groups that belong together; those of no group last."""
+    groups = {group: [name for name in members if name in names] for group, members in GROUPS.items()}
+    in_groups = {name for members in groups.values() for name in members}
+    groups[OTHERS] = [name for name in names if name not in in_groups]
+    return {group: members for group, members in groups.items() if members}

@@ -1,0 +1,72 @@
+"""Every command of docs/studio.md does what the page says."""
+
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from studios import serving
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "studio.md").read_text(encoding="utf-8")
+LINES = [line.strip() for line in PAGE.splitlines() if line.startswith("    ")]
+COMMANDS = [line for line in LINES if line.startswith("limner ")]
+REQUESTS = [line for line in LINES if line.startswith("curl ")]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command_serves(line: str, model_folder: Path, tmp_path: Path) -> None:
+    """In a process of its own, on a port of its own, with an untrained model in the place of those that are named."""
+    options = line.removeprefix("limner studio").partition(" --")
+    arguments = shlex.split(f"{options[1]}{options[2]}".replace("--port 7861", ""))
+    command = [sys.executable, "-m", "limner", "studio", str(model_folder), *arguments, "--port", str(free_port())]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=os.environ)
+    try:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        found = re.search(r"http://\S+", said)
+        assert found, said
+        assert ("?token=" in found[0]) == ("--public" in line)
+        with urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(found[0]) as reply:
+            assert b"Limner" in reply.read()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+def test_requests_are_answered_with_what_they_ask_for(model_folder: Path) -> None:
+    with serving("faces") as address:
+        for line in REQUESTS:
+            url, *options = shlex.split(line)[1:]
+            request = urllib.request.Request(url.replace("http://127.0.0.1:7860/", address))
+            if "--json" in options:
+                request.data = options[options.index("--json") + 1].encode()
+                request.add_header("Content-Type", "application/json")
+            with urllib.request.urlopen(request) as reply:
+                content = reply.read()
+            if "--output" in options:
+                name = options[options.index("--output") + 1]
+                assert Image.open(io.BytesIO(content)).format == name.rpartition(".")[2].upper()
+            else:
+                assert len(json.loads(content)["faces"]) == 2
+
+
+def test_the_table_names_every_request_of_the_api() -> None:
+    from limner.studio.app import create_app
+
+    for path in create_app().openapi()["paths"]:
+        if "{sample}" not in path:
+            assert f"{path.replace('{name}', 'NAME')}`" in PAGE, path
