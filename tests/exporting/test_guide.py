@@ -3,22 +3,44 @@
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from limner.cli import main
+from limner.exporting import export as exports
+from limner.exporting import onnx
+from limner.exporting.export import export
+from limner.exporting.onnx import OnnxFile, Precision, to_onnx
+from limner.model.model import Model, save_model
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
-LINES = [line.strip() for line in PAGE.splitlines() if line.startswith("    limner ") and "[" not in line]
+COMMANDS = [line.strip() for line in PAGE.splitlines() if line.startswith("    limner ")]
+LINES = [line for line in COMMANDS if "MODEL" not in line]
+MADE: dict[str, OnnxFile] = {}
+
+
+def made_once(model: Model, precision: Precision, quiet: bool) -> OnnxFile:
+    """`to_onnx`, which takes seconds, once for each precision: all commands have the same model."""
+    if precision not in MADE:
+        MADE[precision] = to_onnx(model, precision, quiet)
+    return MADE[precision]
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_command_works(line: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_works(
+    line: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untrained: Callable[..., Model]
+) -> None:
     """With an untrained model in the place of the one that the page names, for speed."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(exports, "to_onnx", made_once)
     arguments = shlex.split(line)
-    arguments[2] = str(model_folder)
+    if arguments[2] == "runs/painter":
+        painter = untrained("painter")
+        save_model(tmp_path / "runs" / "painter", painter.generator, painter.config)
+    else:
+        arguments[2] = str(model_folder)
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as left:
         main()
@@ -27,9 +49,8 @@ def test_command_works(line: str, model_folder: Path, tmp_path: Path, monkeypatc
 
 
 def test_the_example_in_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from limner.exporting.export import export
-
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(onnx, "BATCHES", (1,))
     export("faces", "faces.onnx", to="onnx", quiet=True)
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, object] = {}

@@ -6,19 +6,37 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from limner.core.options import Force, Quiet
+
 
 def export_command(
     model: Annotated[str, typer.Argument(help="A run, a model folder, or the name of a shipped model.")],
-    to: Annotated[str, typer.Option(help="onnx: one ONNX file.")],
+    to: Annotated[str, typer.Option(help="onnx: one ONNX file. html: a page that generates in the browser.")],
     out: Annotated[Path, typer.Option(help="File or folder to write.")],
     precision: Annotated[
-        str | None, typer.Option(help="Of the stored weights: fp32, or fp16 for half the size. Default: fp32.")
+        str | None,
+        typer.Option(help="Of the stored weights: fp32, or fp16 for half the size. Default: fp32; in pages fp16."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on the terminal.")] = False,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="html: one page, which also works without a web server.")
+    ] = False,
+    runtime: Annotated[
+        Path | None, typer.Option(help="html: folder with the files of onnxruntime-web. Default: fetch them from npm.")
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
 ) -> None:
     """Export a model for use without Limner."""
     from limner.exporting.export import export
 
-    exported = export(model, out, to=to, precision=precision, force=force, quiet=quiet)  # type: ignore[arg-type]
+    exported = export(
+        model,
+        out,
+        to=to,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
+        single_file=single_file,
+        runtime=runtime,
+        force=force,
+        quiet=quiet,
+    )
     Console().print(f"{exported.path}: {exported.summary}", highlight=False, markup=False, soft_wrap=True)

@@ -9,21 +9,15 @@ Shapes: B and N images, C channels, H and W the image's height and width, D feat
 """
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pooch
 import torch
 from numpy.typing import NDArray
-from requests import RequestException
 from torch import Tensor, nn
 
-from limner.core.console import progress_bar
-from limner.core.errors import UserError
-from limner.core.files import sha256
-from limner.features.cache import cache_folder
+from limner.features.cache import Remote, fetch_file, find_file
 from limner.features.extractor import in_batches, read_weights
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
@@ -79,8 +73,7 @@ class Inception:
 
 def find_weights() -> Path | None:
     """The weights in the cache folder, if they are there and their checksum is right. Uses no network; takes 0.1 s."""
-    path = cache_folder() / WEIGHTS
-    return path if path.is_file() and sha256(path) == WEIGHTS_SHA256 else None
+    return find_file(_remote(WEIGHTS_URL))
 
 
 def fetch_weights(url: str = WEIGHTS_URL, quiet: bool = False) -> Path:
@@ -88,44 +81,12 @@ def fetch_weights(url: str = WEIGHTS_URL, quiet: bool = False) -> Path:
 
     Raises UserError, one line that says what else to do, where there are none and they cannot be fetched.
     """
-    if path := find_weights():
-        return path
-    folder = cache_folder()
-    pooch.get_logger().setLevel("WARNING")  # else it tells of every download in lines of its own
-    try:
-        with progress_bar("Fetching Inception-v3", WEIGHTS_BYTES, "bytes", quiet) as advance:
-            fetch = pooch.HTTPDownloader(progressbar=_PoochBar(advance), chunk_size=1 << 16)
-            return Path(pooch.retrieve(url, f"sha256:{WEIGHTS_SHA256}", WEIGHTS, folder, downloader=fetch))
-    except RequestException as error:
-        answer = error.response
-        reason = "no connection, or it broke off" if answer is None else f"the server answered {answer.status_code}"
-    except ValueError:
-        reason = "what came has another checksum"
-    except OSError as error:
-        reason = f"{folder} cannot be written, {error.strerror}"
-    raise UserError(
-        f"The weights of Inception-v3 are not on this machine and could not be fetched ({reason}): try again with a "
-        f"connection, or bring {url} ({WEIGHTS_BYTES:,} bytes) and give it by --weights FILE, or use --extractor lite0."
-    )
+    otherwise = f"or bring {url} ({WEIGHTS_BYTES:,} bytes) and give it by --weights FILE, or use --extractor lite0"
+    return fetch_file(_remote(url), otherwise, quiet)
 
 
-class _PoochBar:
-    """Moves our bar as pooch asks. At the end pooch resets it and sets it to the file's size."""
-
-    total = 0
-
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self._advance, self._done = advance, 0
-
-    def update(self, count: int) -> None:
-        self._advance(count)
-        self._done += count
-
-    def reset(self) -> None:
-        self.update(-self._done)
-
-    def close(self) -> None:
-        pass
+def _remote(url: str) -> Remote:
+    return Remote("Inception-v3", WEIGHTS, url, WEIGHTS_BYTES, WEIGHTS_SHA256)
 
 
 def _load_state(path: Path) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ def build_page(template: str, contents: Row) -> bytes:
     page = assets.joinpath(template).read_text(encoding="utf-8")
     for shared in ("page.css", "page.js"):
         page = page.replace(f"{{{{{shared}}}}}", assets.joinpath(shared).read_text(encoding="utf-8"))
-    return page.replace("{{csp}}", _content_security_policy(page)).replace("{{data}}", _json(contents)).encode()
+    return page.replace("{{csp}}", content_security_policy(page)).replace("{{data}}", safe_json(contents)).encode()
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -25,7 +25,7 @@ def is_number(value: object) -> TypeGuard[float]:
     return type(value) in (int, float)  # as JSON gives them; a bool is no number
 
 
-def _json(contents: Row) -> str:
+def safe_json(contents: Row) -> str:
     """JSON that is safe within a script element: no `<`, hence no end tag; only ASCII; null for NaN and infinity."""
 
     def clean(value: Any) -> Any:
@@ -38,15 +38,24 @@ def _json(contents: Row) -> str:
     return json.dumps(clean(contents), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _content_security_policy(template: str) -> str:
-    """Forbid everything, above all the network, but data: images and the template's own style and script."""
+def content_security_policy(template: str, scripts: str = "", others: str = "") -> str:
+    """Forbid everything, above all the network, but data: images and the template's own style and script.
+
+    `scripts` are more sources of script-src, `others` more directives.
+    """
 
     def hashes(tag: str) -> str:
         bodies = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
         digests = [base64.b64encode(hashlib.sha256(body.encode()).digest()).decode("ascii") for body in bodies]
         return " ".join(f"'sha256-{digest}'" for digest in digests)
 
-    return (
-        f"default-src 'none'; img-src data:; style-src {hashes('style')}; script-src {hashes('script')}; "
-        "base-uri 'none'; form-action 'none'"
+    directives = (
+        "default-src 'none'",
+        "img-src data:",
+        f"style-src {hashes('style')}",
+        f"script-src {hashes('script')} {scripts}".strip(),
+        others,
+        "base-uri 'none'",
+        "form-action 'none'",
     )
+    return "; ".join(filter(None, directives))
