@@ -8,6 +8,7 @@ every call adds, and the tables of docs/explore.md; `pictures` draws that page's
 """
 
 import argparse
+import io
 import json
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from limner.core.device import machine_facts
 from limner.core.files import write_file
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
-from limner.explore.attribute_directions import SHEET, Directions, directions
+from limner.explore.attribute_directions import Directions, directions, draw_sheet
 from limner.explore.editing import edit
 from limner.explore.expressions import parse
 from limner.explore.interpolation import interpolate
@@ -38,7 +39,7 @@ from limner.explore.sums import JudgedSamples, add, around, term_points
 from limner.explore.sums import arithmetic as sum_of_faces
 from limner.features.lite0 import Lite0
 from limner.images.grid import face_grid
-from limner.images.png import generated_png, read_settings
+from limner.images.png import SETTINGS_KEY, generated_png
 from limner.judge.judge import load_judge
 from limner.latent.latents import face_latents
 from limner.model.model import Model, load
@@ -106,7 +107,7 @@ def arithmetic(model: Model, _: PackedFaces | None, __: Path) -> dict[str, Any]:
 def measured_directions(model: Model, _: PackedFaces | None, sheets: Path) -> dict[str, Any]:
     """What strength 2 changes in 64 fresh samples: the judge's probability of the attribute, and of all others."""
     judge = load_judge()
-    folder = sheets / f"directions-{model.config.weights_sha256[:8]}"
+    folder = directions_folder(model, sheets)
     if (folder / "config.json").is_file():
         found = Directions.load(folder, model)
     else:
@@ -182,35 +183,31 @@ def summary(values_N: NDArray[np.float64]) -> dict[str, float]:
     return {"median": median, "mean": values_N.mean(), "from": low, "to": high}
 
 
-PARTS: dict[str, Callable[[Model, PackedFaces | None, Path], dict[str, Any]]] = {
-    "walk": walk,
-    "arithmetic": arithmetic,
-    "directions": measured_directions,
-    "projection": projection,
-    "one_projection": one_projection,
-}
-
-
-def pictures(model: Model, faces: PackedFaces | None, sheets: Path) -> None:
-    """Draw the images of docs/explore.md, in 256 colours each: a third of the bytes, and hardly to be seen."""
-    found = directions(model, sheets / "four", attributes=",".join(EDITED), force=True)
+def pictures(model: Model, _: PackedFaces | None, sheets: Path) -> dict[str, Any]:
+    """Draw the images of docs/explore.md, after `directions` and `projection`, in 256 colours: a third of the bytes."""
+    folder = directions_folder(model, sheets)
+    found = Directions.load(folder, model)
+    sheet = generated_png(draw_sheet(model, found, EDITED, seed=0), provenance(model, "directions", seed=0))
+    with Image.open(sheets / "projection-generated.png") as pairs:
+        first_row = pairs.crop((0, 0, pairs.width, model.config.size))
     made = {
-        "walk": interpolate(model, "0:3,0:7,1:2", sheets / "walk.png", frames=24, even=True, force=True),
-        "sum": sum_of_faces(model, next(iter(SUMS)), sheets / "sum.png", force=True),
-        "directions": sheets / "four" / SHEET,
-        "edit": edit(model, sheets / "four", "smiling=2,male=-1", sheets / "edit.png", face="0:3,0:4", force=True),
+        "walk": interpolate(model, "0:3,0:7,1:2", sheets / "walk.png", frames=24, even=True, force=True).read_bytes(),
+        "sum": sum_of_faces(model, next(iter(SUMS)), sheets / "sum.png", force=True).read_bytes(),
+        "directions": sheet,
+        "edit": edit(model, folder, "smiling=2,male=-1", sheets / "edit.png", face="0:3,0:4", force=True).read_bytes(),
+        "projection": generated_png(first_row, provenance(model, "project", steps=STEPS, samples=POOL, seed=0)),
     }
-    assert found.config.names == EDITED
-    targets_NHWC = model.sample(8, seed=FRESH_SEED + 1)
-    inverted = invert(model, targets_NHWC, steps=STEPS, samples=POOL, seed=0)
-    pairs_NHWC = np.stack([targets_NHWC, inverted.images_NHWC], axis=1).reshape(-1, *targets_NHWC.shape[1:])
-    made["projection"] = sheets / "projection.png"
-    settings = provenance(model, "project", steps=STEPS, samples=POOL, seed=0)
-    write_file(made["projection"], generated_png(face_grid(pairs_NHWC, 8), settings))
-    for name, file in made.items():
-        with Image.open(file) as image:
+    for name, content in made.items():
+        with Image.open(io.BytesIO(content)) as image:
+            settings = json.loads(image.info[SETTINGS_KEY])
             small = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
-        write_file(DOCS / "images" / f"explore-{name}.png", generated_png(small, read_settings(file)))
+        write_file(DOCS / "images" / f"explore-{name}.png", generated_png(small, settings))
+    return {}
+
+
+def directions_folder(model: Model, sheets: Path) -> Path:
+    """Where the directions of a model are kept between two calls."""
+    return sheets / f"directions-{model.config.weights_sha256[:8]}"
 
 
 def write_page(results: dict[str, Any]) -> None:
@@ -258,6 +255,16 @@ def write_page(results: dict[str, Any]) -> None:
         put_rows(page, begin, "\n".join(rows))
 
 
+PARTS: dict[str, Callable[[Model, PackedFaces | None, Path], dict[str, Any]]] = {
+    "walk": walk,
+    "arithmetic": arithmetic,
+    "directions": measured_directions,
+    "projection": projection,
+    "one_projection": one_projection,
+    "pictures": pictures,
+}
+
+
 def rounded(value: Any) -> Any:
     """The same with numbers of four digits, for JSON."""
     if isinstance(value, dict):
@@ -269,7 +276,7 @@ def rounded(value: Any) -> Any:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=[*PARTS, "pictures"])
+    parser.add_argument("part", choices=PARTS)
     parser.add_argument("model")
     parser.add_argument("--name", help="of the model in the results; default: its recipe")
     parser.add_argument("--data", type=Path, help="folder made by limner prepare, whose test images are projected")
@@ -277,10 +284,9 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     model = load(arguments.model)
     data = PackedFaces.open(arguments.data) if arguments.data else None
-    if arguments.part == "pictures":
-        pictures(model, data, arguments.sheets)
-        raise SystemExit
     found = PARTS[arguments.part](model, data, arguments.sheets)
+    if not found:
+        raise SystemExit
     about = {
         "model_sha256": model.config.weights_sha256,
         "images_seen": model.config.images_seen,

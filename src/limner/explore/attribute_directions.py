@@ -135,7 +135,7 @@ def directions(
         )
         found = Directions(config, steps)
         with progress_bar("sheet", len(wanted), "rows", quiet) as advance:
-            sheet = _sheet(loaded, found, sampled_points(loaded, SHOWN, seed), advance)
+            sheet = draw_sheet(loaded, found, config.names, seed, advance)
         write_file(beside / SHEET, generated_png(sheet, provenance(loaded, "directions", seed=seed, samples=samples)))
     return found
 
@@ -174,10 +174,15 @@ def _ridge_solve(A_KK: Tensor, B_KL: Tensor, ridge: float) -> Tensor:
     return solved_KL
 
 
-def _sheet(model: Model, found: Directions, points: Points, advance: Callable[[int], None]) -> Image.Image:
+def draw_sheet(
+    model: Model, found: Directions, names: Sequence[str], seed: int, advance: Callable[[int], None] = lambda _: None
+) -> Image.Image:
+    """Two samples at strengths -3 to 3 of the named directions, a row for each, with the unit in log odds."""
+    points = sampled_points(model, SHOWN, seed)
     rows = []
-    for name, unit in zip(found.config.names, found.config.log_odds, strict=True):
-        moved = [found.move(model, points[[k]], {name: s}) for k in range(len(points)) for s in STRENGTHS]
+    for name in names:
+        moved = [found.move(model, points[[k]], {name: s}) for k in range(SHOWN) for s in STRENGTHS]
+        unit = found.config.log_odds[found.config.names.index(name)]
         rows.append((f"{name.replace('_', ' ')} ({unit:.1f})", generate(model, Points.join(moved))))
         advance(1)
-    return labelled_rows(rows, [f"{strength:+d}" if strength else "0" for strength in STRENGTHS] * len(points))
+    return labelled_rows(rows, [f"{strength:+d}" if strength else "0" for strength in STRENGTHS] * SHOWN)
