@@ -34,7 +34,7 @@ from limner.explore.editing import edit
 from limner.explore.expressions import parse
 from limner.explore.interpolation import interpolate
 from limner.explore.inversion import invert, pixel_distances
-from limner.explore.points import generate, provenance, sampled_points
+from limner.explore.points import generate, sampled_points, signed_png
 from limner.explore.sums import JudgedSamples, add, around, term_points
 from limner.explore.sums import arithmetic as sum_of_faces
 from limner.features.lite0 import Lite0
@@ -187,7 +187,7 @@ def pictures(model: Model, _: PackedFaces | None, sheets: Path) -> dict[str, Any
     """Draw the images of docs/explore.md, after `directions` and `projection`, in 256 colours: a third of the bytes."""
     folder = directions_folder(model, sheets)
     found = Directions.load(folder, model)
-    sheet = generated_png(draw_sheet(model, found, EDITED, seed=0), provenance(model, "directions", seed=0))
+    sheet = signed_png(draw_sheet(model, found, EDITED, seed=0), model, "directions", seed=0)
     with Image.open(sheets / "projection-generated.png") as pairs:
         first_row = pairs.crop((0, 0, pairs.width, model.config.size))
     made = {
@@ -195,7 +195,7 @@ def pictures(model: Model, _: PackedFaces | None, sheets: Path) -> dict[str, Any
         "sum": sum_of_faces(model, next(iter(SUMS)), sheets / "sum.png", force=True).read_bytes(),
         "directions": sheet,
         "edit": edit(model, folder, "smiling=2,male=-1", sheets / "edit.png", face="0:3,0:4", force=True).read_bytes(),
-        "projection": generated_png(first_row, provenance(model, "project", steps=STEPS, samples=POOL, seed=0)),
+        "projection": signed_png(first_row, model, "project", steps=STEPS, samples=POOL, seed=0),
     }
     for name, content in made.items():
         with Image.open(io.BytesIO(content)) as image:

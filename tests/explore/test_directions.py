@@ -17,7 +17,8 @@ from limner.explore.attribute_directions import SHEET, Directions, DirectionsCon
 from limner.explore.editing import read_strengths
 from limner.explore.points import Points, generate, sampled_points
 from limner.explore.stored import CONFIG, LATENTS
-from limner.images.png import SYNTHETIC, read_settings
+from limner.images.marks import SYNTHETIC
+from limner.images.png import read_settings
 from limner.judge.judge import load_judge
 from limner.model.model import Model, load
 

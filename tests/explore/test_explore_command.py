@@ -28,8 +28,8 @@ def test_every_option_is_explained(command: str) -> None:
         ("directions faces --attributes horns --out d", "no attribute 'horns'"),
         ("edit faces --face 0:3 --directions nowhere --by smiling=2", "config.json cannot be read"),
         ("edit faces --directions nowhere --by smiling=2", "give --face SEED:INDEX or --projected DIR"),
-        ("project faces letter.txt --out p", "letter.txt cannot be projected: not an image"),
-        ("project faces missing.jpg --out p", "missing.jpg cannot be read"),
+        ("project faces letter.txt --out p", "letter.txt cannot be projected, not an image"),
+        ("project faces missing.jpg --out p", "missing.jpg cannot be projected, it cannot be read"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -28,9 +28,8 @@ from limner.core.files import new_folder, write_file
 from limner.core.records import check_folder
 from limner.data.attributes import match_attribute, names_of
 from limner.explore.figures import labelled_rows
-from limner.explore.points import Points, generate, open_model, provenance, sampled_points
+from limner.explore.points import Points, generate, open_model, sampled_points, signed_png
 from limner.explore.stored import CONFIG, StoredConfig, load_stored, store
-from limner.images.png import generated_png
 from limner.judge.judge import Judge, load_judge
 from limner.latent.latents import to_support
 from limner.model.model import Model
@@ -136,7 +135,7 @@ def directions(
         found = Directions(config, steps)
         with progress_bar("sheet", len(wanted), "rows", quiet) as advance:
             sheet = draw_sheet(loaded, found, config.names, seed, advance)
-        write_file(beside / SHEET, generated_png(sheet, provenance(loaded, "directions", seed=seed, samples=samples)))
+        write_file(beside / SHEET, signed_png(sheet, loaded, "directions", seed=seed, samples=samples))
     return found
 
 

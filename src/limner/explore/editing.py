@@ -11,10 +11,9 @@ from limner.core.errors import UserError
 from limner.core.files import check_output, write_file
 from limner.data.attributes import match_attribute, names_of
 from limner.explore.attribute_directions import Directions
-from limner.explore.points import face_points, generate, open_model, provenance
+from limner.explore.points import face_points, generate, open_model, signed_png
 from limner.explore.projection import load_projected
 from limner.images.grid import face_grid
-from limner.images.png import generated_png
 from limner.model.model import Model
 
 MOST_STRENGTH = 10.0
@@ -53,8 +52,8 @@ def edit(
     before_NHWC, after_NHWC = generate(loaded, points), generate(loaded, found.move(loaded, points, strengths))
     pairs_NHWC = np.stack([before_NHWC, after_NHWC], axis=1).reshape(-1, *before_NHWC.shape[1:])
     faces = {"face": face} if projected is None else {"projected": str(projected)}
-    settings = provenance(loaded, "edit", by=strengths, directions_sha256=found.config.latents_sha256, **faces)
-    write_file(out, generated_png(face_grid(pairs_NHWC, columns=2), settings))
+    settings = {"by": strengths, "directions_sha256": found.config.latents_sha256, **faces}
+    write_file(out, signed_png(face_grid(pairs_NHWC, columns=2), loaded, "edit", **settings))
     return out
 
 

@@ -12,12 +12,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from limner.core.batching import batches_of
 from limner.core.errors import UserError
 from limner.core.pixels import SHIFT_AND_SCALE
 from limner.core.version import __version__
+from limner.images.marks import Mark
+from limner.images.png import generated_png
 from limner.latent.latents import face_latents
 from limner.model.model import BATCH, Model
 
@@ -93,6 +96,12 @@ def to_unit(x_NCHW: Tensor, model: Model) -> Tensor:
     """What the generator gives, from the range that the recipe trains in to [0, 1]."""
     shift, scale = SHIFT_AND_SCALE[model.config.pixel_range]
     return (x_NCHW.float() + shift) * (scale / 255)
+
+
+def signed_png(image: Image.Image, model: Model, command: str, **settings: Any) -> bytes:
+    """An image of what `model` generated as a PNG with its mark, and how it was made."""
+    mark = Mark.now(model.config.recipe, model.config.weights_sha256)
+    return generated_png(image, provenance(model, command, **settings), mark)
 
 
 def provenance(model: Model, command: str, **settings: Any) -> dict[str, Any]:

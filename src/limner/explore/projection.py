@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from limner.core.arguments import checked
@@ -17,12 +15,12 @@ from limner.core.errors import UserError
 from limner.core.files import new_folder, write_file
 from limner.core.records import check_folder
 from limner.explore.inversion import invert, passes
-from limner.explore.points import Points, open_model, provenance
+from limner.explore.points import Points, open_model, signed_png
 from limner.explore.stored import CONFIG, StoredConfig, load_stored, store
+from limner.explore.targets import read_targets
 from limner.images.grid import face_grid
-from limner.images.png import generated_png, plain_png
+from limner.images.png import plain_png
 from limner.model.model import Model
-from limner.preparation.crops import CROPS, Crop, Rejected, decode
 
 IMAGES, TARGETS = "projected.png", "targets.png"
 MOST_STEPS, MOST_SAMPLES, MOST_IMAGES = 10_000, 10_000, 1000
@@ -66,14 +64,14 @@ def project(
     """Find the latents and attributes with which `model` comes nearest to each image file, and write the folder `out`.
 
     The search starts from the nearest of `samples` random samples and takes `steps` steps of gradient descent on pixels
-    and a perceptual distance; several images take less time each. Images of CelebA's aligned 178 x 218 are cropped as
-    the model's training images, all others to their central square, so a photo should be cropped to the face before.
+    and a perceptual distance; several images take less time each. The largest face of a photo is found and aligned as
+    the model's training images (`limner.explore.targets`), for which the extra `align` is needed.
     The folder has the points, the images that the model gives there (`projected.png`), the images they should be
     (`targets.png`: not synthetic), and the distances reached.
 
     Raises:
-        UserError: an image cannot be read, a number is out of range, there is no such model or it is not one of images,
-            or `out` exists (without `force`).
+        UserError: an image cannot be read or has no face, a number is out of range, there is no such model or it is not
+            one of images, or `out` exists (without `force`).
     """
     out = Path(out)
     files = [Path(file) for file in ([images] if isinstance(images, str | Path) else images)]
@@ -86,7 +84,7 @@ def project(
     if not 1 <= len(files) <= MOST_IMAGES:
         raise UserError(f"There are {len(files)} images to project; give between 1 and {MOST_IMAGES:,}.")
     loaded = open_model(model, device)
-    targets_NHWC = np.stack([read_target(file, loaded) for file in files])
+    targets_NHWC = read_targets(files, loaded)
     with progress_bar("project", samples + len(files) * passes(steps), "passes", quiet) as advance:
         found = invert(loaded, targets_NHWC, steps=steps, samples=samples, seed=seed, advance=advance)
     numbers = zip(found.pixels_N, found.perceptual_N, found.sample_pixels_N, strict=True)
@@ -104,8 +102,8 @@ def project(
             samples=samples,
             seed=seed,
         )
-        settings = provenance(loaded, "project", steps=steps, samples=samples, seed=seed)
-        write_file(beside / IMAGES, generated_png(face_grid(found.images_NHWC), settings))
+        settings = {"steps": steps, "samples": samples, "seed": seed}
+        write_file(beside / IMAGES, signed_png(face_grid(found.images_NHWC), loaded, "project", **settings))
         write_file(beside / TARGETS, plain_png(face_grid(targets_NHWC)))
     return config
 
@@ -117,22 +115,3 @@ def load_projected(path: str | Path, model: Model) -> Points:
     Raises UserError where there is none, it is damaged, or belongs to another model.
     """
     return load_stored(Path(path), ProjectedConfig, model, "limner explore project")[1]
-
-
-def read_target(file: Path, model: Model) -> NDArray[np.uint8]:
-    """An image file, cropped and resized to the model's resolution: uint8 H x W x 3.
-
-    Raises UserError where it cannot be read or is too small.
-    """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): give an image file.") from None
-    preset = CROPS.get(str(model.config.data.get("crop")), Crop(None))
-    try:
-        try:
-            return decode(data, preset, model.config.size)
-        except Rejected:  # not one of CelebA's aligned images
-            return decode(data, Crop(None), model.config.size)
-    except Rejected as reason:
-        raise UserError(f"{file} cannot be projected: {reason}.") from None

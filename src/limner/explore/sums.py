@@ -20,9 +20,7 @@ from limner.core.errors import UserError
 from limner.core.files import check_output, write_file
 from limner.explore.expressions import Term, parse
 from limner.explore.figures import sum_figure
-from limner.explore.points import Points, face_points, generate, open_model, provenance, sampled_points
-from limner.images.marks import Mark
-from limner.images.png import generated_png
+from limner.explore.points import Points, face_points, generate, open_model, sampled_points, signed_png
 from limner.judge.judge import Judge, load_judge
 from limner.latent.latents import face_latents, to_support
 from limner.model.model import BATCH, Model
@@ -79,11 +77,8 @@ def arithmetic(
         (term, generate(loaded, part[:EXAMPLES]), generate(loaded, mean(part))[0])
         for term, part in zip(terms, parts, strict=True)
     ]
-    settings = provenance(
-        loaded, "arithmetic", expression=expression, count=count, variation=variation, samples=samples, seed=seed
-    )
-    mark = Mark.now(loaded.config.recipe, loaded.config.weights_sha256)
-    write_file(out, generated_png(sum_figure(columns, generate(loaded, sums)), settings, mark))
+    settings = {"expression": expression, "count": count, "variation": variation, "samples": samples, "seed": seed}
+    write_file(out, signed_png(sum_figure(columns, generate(loaded, sums)), loaded, "arithmetic", **settings))
     return out
 
 
