@@ -102,7 +102,7 @@ def test_one_face_its_variations_and_a_walk(browser: "Browser", address: str, tm
         dialog.get_by_role("button", name="Add to morph").click()
 
         page.get_by_role("tab", name="Morph").click()
-        page.get_by_label("Seed:index").fill("7:1")
+        page.locator("#morph").get_by_label("Seed:index").fill("7:1")
         page.get_by_role("button", name="Add", exact=True).click()
         page.get_by_role("img", name="face 7:1").wait_for()
         page.get_by_role("button", name="Remove: face 0:3").click()
@@ -183,7 +183,7 @@ def test_nothing_is_wider_than_the_window_and_axe_finds_nothing(
     with opened(browser, address, viewport=size, color_scheme=scheme, bypass_csp=True) as page:
         background = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
         assert (int(background.strip("rgb()").split(",")[0]) < 128) == (scheme == "dark")
-        for tab in ("Faces", "Morph", "Runs"):
+        for tab in ("Faces", "Morph", "Edit", "Runs"):
             page.get_by_role("tab", name=tab).click()
             assert page.evaluate("() => document.documentElement.scrollWidth") <= size["width"]
             found = axe.run(page).response["violations"]

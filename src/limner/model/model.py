@@ -24,6 +24,7 @@ from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, write_file
 from limner.core.records import check_sum, read_record
 from limner.core.version import __version__
+from limner.images.marks import Mark
 from limner.latent.labels import face_labels, rare_request, read_requested
 from limner.latent.latents import face_latents
 from limner.model.output import OUTPUTS
@@ -205,6 +206,10 @@ class Model:
         """The precision that `auto` stands for on this model's device."""
         gains = OUTPUTS[self.config.kind].gains_by_bf16 and gains_by_bf16(self.device)
         return "bf16" if gains else "fp32"
+
+    def new_mark(self) -> Mark:
+        """The mark of a file that is being generated with this model."""
+        return Mark.now(self.config.recipe, self.config.weights_sha256)
 
     def generate(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> NDArray[np.uint8]:
         """Latents B x Z and attributes B x A -> images, uint8, B x H x W x 3.

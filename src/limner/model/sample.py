@@ -97,22 +97,18 @@ def sample(
         "precision": loaded.precision,
         "limner": __version__,
     }
-
-    def new_mark() -> Mark:
-        return Mark.now(loaded.config.recipe, loaded.config.weights_sha256)
-
     labels_NA = loaded.labels(count, seed, with_=with_, without=without, first=first)
     batches = loaded.batches(count, seed, truncation=truncation, first=first, labels_NA=labels_NA)
     with progress_bar("sample", count, "faces", quiet) as advance:
         if single:
-            _write_singles(out, batches, first, count, made_by, new_mark, advance)
+            _write_singles(out, batches, first, count, made_by, loaded.new_mark, advance)
         else:
             faces = []
             for portion_NHWC in batches:
                 faces.append(portion_NHWC)
                 advance(len(portion_NHWC))
             grid = Settings(first=first, count=count, columns=columns or math.ceil(math.sqrt(count)), **made_by)
-            write_file(out, sampled_png(np.concatenate(faces), grid, new_mark()))
+            write_file(out, sampled_png(np.concatenate(faces), grid, loaded.new_mark()))
     return out
 
 

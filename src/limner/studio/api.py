@@ -1,4 +1,4 @@
-"""The HTTP API: models, faces, variations, nearest training image, morph, runs. `/openapi.json` describes it."""
+"""The HTTP API: models; faces, variations, walks, edits, projections; runs. `/openapi.json` describes it."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,16 @@ from limner.core.errors import UserError
 from limner.model.shipped import find_model
 from limner.runs.run import SAMPLES, is_run
 from limner.studio.desk import Desk
-from limner.studio.requests import FaceRequest, FacesRequest, MorphRequest, TrainingRequest, VariationsRequest
+from limner.studio.directions import DirectionsShelf
+from limner.studio.requests import (
+    EditRequest,
+    FaceRequest,
+    FacesRequest,
+    ModelRequest,
+    MorphRequest,
+    TrainingRequest,
+    VariationsRequest,
+)
 from limner.studio.sampler import Sampler
 from limner.studio.shelf import Shelf, grouped
 from limner.studio.trainings import SAMPLE, Runs
@@ -24,6 +33,7 @@ TYPES = {
     "mp4": "video/mp4",
     "webm": "video/webm",
 }
+PHOTO = {"requestBody": {"required": True, "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}
 # A report carries a policy of its own; the frame it is shown in may run its script and do nothing else.
 REPORT_HEADERS = {"Content-Security-Policy": "sandbox allow-scripts; frame-ancestors 'self'"}
 
@@ -31,7 +41,7 @@ REPORT_HEADERS = {"Content-Security-Policy": "sandbox allow-scripts; frame-ances
 def faces_api(shelf: Shelf, desk: Desk) -> APIRouter:
     """What is made with the models of `shelf`, one request at a time."""
     api = APIRouter(prefix="/api", tags=["faces"])
-    sampler = Sampler()
+    sampler, all_directions = Sampler(), DirectionsShelf()
 
     @api.get("/models")
     async def models(request: Request) -> list[dict[str, Any]]:
@@ -78,6 +88,32 @@ def faces_api(shelf: Shelf, desk: Desk) -> APIRouter:
 
         made = await desk.run(request, lambda: making.morph(shelf.open(wanted.model), wanted))
         return _file(made, "walk", wanted.format) if isinstance(made, bytes) else made
+
+    @api.post("/directions")
+    async def directions(request: Request, wanted: ModelRequest) -> dict[str, Any]:
+        """The attributes along which faces of a model can be moved; found at the first request, which takes a while."""
+        from limner.studio import editing
+
+        return await desk.run(request, lambda: editing.describe(all_directions.of(shelf.open(wanted.model))))
+
+    @api.post("/edit")
+    async def edit(request: Request, wanted: EditRequest) -> dict[str, Any]:
+        """A face moved along directions. Strength 1 is one standard deviation of the judge's log odds."""
+        from limner.studio import editing
+
+        def make() -> dict[str, Any]:
+            model = shelf.open(wanted.model)
+            return editing.edit(model, all_directions.of(model), wanted)
+
+        return await desk.run(request, make)
+
+    @api.post("/project", openapi_extra=PHOTO)
+    async def project(request: Request, model: Annotated[str, Query(max_length=1000)]) -> dict[str, Any]:
+        """The face of a model that comes nearest to a photo, the body of the request; nothing of it is kept."""
+        from limner.studio import editing
+
+        photo = await request.body()
+        return await desk.run(request, lambda: editing.project(shelf.open(model), photo))
 
     return api
 

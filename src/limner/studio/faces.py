@@ -10,6 +10,7 @@ import zipfile
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,7 +20,6 @@ from limner.data.attributes import names_of
 from limner.explore.interpolation import points_between
 from limner.explore.points import Points, generate, open_model, provenance, sampled_points
 from limner.explore.video import moving
-from limner.images.marks import Mark
 from limner.images.png import generated_png
 from limner.latent.labels import rare_request, read_requested
 from limner.latent.latents import face_latents, to_support
@@ -36,7 +36,7 @@ def faces_json(model: Model, faces_NHWC: NDArray[np.uint8], request: FacesReques
     config = model.config
     requested = read_requested(config.attribute_names, request.with_, request.without)
     faces = [
-        {"index": request.first + place, "png": data_url(sampled_png(face_HWC[None], settings, new_mark(model)))}
+        {"index": request.first + place, "png": data_url(sampled_png(face_HWC[None], settings, model.new_mark()))}
         for place, face_HWC in enumerate(faces_NHWC)
         for settings in [settings_of(model, request, first=request.first + place, count=1, columns=1)]
     ]
@@ -52,7 +52,7 @@ def faces_json(model: Model, faces_NHWC: NDArray[np.uint8], request: FacesReques
 def faces_png(model: Model, faces_NHWC: NDArray[np.uint8], request: FacesRequest) -> bytes:
     """The grid that `limner sample` writes."""
     columns = request.columns or math.ceil(math.sqrt(request.count))
-    return sampled_png(faces_NHWC, settings_of(model, request, columns=columns), new_mark(model))
+    return sampled_png(faces_NHWC, settings_of(model, request, columns=columns), model.new_mark())
 
 
 def faces_zip(model: Model, faces_NHWC: NDArray[np.uint8], request: FacesRequest) -> bytes:
@@ -62,7 +62,7 @@ def faces_zip(model: Model, faces_NHWC: NDArray[np.uint8], request: FacesRequest
         for place, face_HWC in enumerate(faces_NHWC):
             index = request.first + place
             settings = settings_of(model, request, first=index, count=1, columns=1)
-            archive.writestr(f"{index:06d}.png", sampled_png(face_HWC[None], settings, new_mark(model)))
+            archive.writestr(f"{index:06d}.png", sampled_png(face_HWC[None], settings, model.new_mark()))
     return content.getvalue()
 
 
@@ -95,7 +95,7 @@ def morph(model: Model, request: MorphRequest) -> bytes | JSON:
     settings = provenance(model, "studio morph", faces=faces, frames=request.frames, loop=request.loop)
     if request.format == "json":
         frames = [
-            data_url(generated_png(Image.fromarray(image_HWC), {**settings, "frame": place}, new_mark(model)))
+            data_url(generated_png(Image.fromarray(image_HWC), {**settings, "frame": place}, model.new_mark()))
             for place, image_HWC in enumerate(images_NHWC)
         ]
         return {"frames": frames, "command": walk_line(request)}
@@ -106,8 +106,7 @@ def morph(model: Model, request: MorphRequest) -> bytes | JSON:
 def point_of(model: Model, face: Face) -> Points:
     """The one point of a face. One around it lies `amount` of the way to a random latent, on the arc to it."""
     config = model.config
-    asked = {"with_": names_of(face.with_), "without": names_of(face.without)}
-    point = sampled_points(model, 1, face.seed, face.index, **asked)
+    point = _start_of(model, face)
     z_1Z = point.z_NZ
     if (near := face.variation) is not None:
         # Beyond all faces that can be asked for, so that no face is its own variation.
@@ -118,10 +117,22 @@ def point_of(model: Model, face: Face) -> Points:
     return Points(z_1Z * face.truncation, point.y_NA)
 
 
+def _start_of(model: Model, face: Face) -> Points:
+    """The sampled face, or the point that is given by its numbers."""
+    if face.point is None:
+        asked = {"with_": names_of(face.with_), "without": names_of(face.without)}
+        return sampled_points(model, 1, face.seed, face.index, **asked)
+    z_1Z, y_1A = torch.tensor([face.point.latents]), torch.tensor([face.point.attributes])
+    sizes = model.config.latent_size, len(model.config.attribute_names)
+    if (z_1Z.shape[1], y_1A.shape[1]) != sizes:
+        raise UserError(f"The point has other sizes than this model's {sizes[0]} latents and {sizes[1]} attributes.")
+    return Points(z_1Z, y_1A)
+
+
 def face_png(model: Model, image_HWC: NDArray[np.uint8], face: Face) -> bytes:
     """One face as a PNG that names it."""
     settings = provenance(model, "studio face", face=face.model_dump())
-    return generated_png(Image.fromarray(image_HWC), settings, new_mark(model))
+    return generated_png(Image.fromarray(image_HWC), settings, model.new_mark())
 
 
 def settings_of(model: Model, request: FacesRequest, **changes: Any) -> Settings:
@@ -139,11 +150,6 @@ def settings_of(model: Model, request: FacesRequest, **changes: Any) -> Settings
         "limner": __version__,
     }
     return Settings(**fields | changes)
-
-
-def new_mark(model: Model) -> Mark:
-    """The mark of a file that is being generated."""
-    return Mark.now(model.config.recipe, model.config.weights_sha256)
 
 
 def data_url(png: bytes) -> str:

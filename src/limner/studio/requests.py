@@ -40,8 +40,15 @@ class Variation(Request):
     index: Index = 0
 
 
+class LatentPoint(Request):
+    """Latents and attributes, as `/api/project` answers them."""
+
+    latents: list[Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] = Field(min_length=1, max_length=4096)
+    attributes: list[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] = Field([], max_length=4096)
+
+
 class Face(Request):
-    """One face of a seed, with what was requested of it, or one near it."""
+    """One face of a seed, with what was requested of it; or one near it; or, with `point`, any other."""
 
     seed: Seed = 0
     index: Index = 0
@@ -49,6 +56,7 @@ class Face(Request):
     with_: Attributes = Field("", alias="with")
     without: Attributes = ""
     variation: Variation | None = None
+    point: LatentPoint | None = None
 
 
 class VariationsRequest(Request):
@@ -66,6 +74,20 @@ class FaceRequest(Request):
 
     model: ModelName
     face: Face
+
+
+class ModelRequest(Request):
+    """A model."""
+
+    model: ModelName
+
+
+class EditRequest(Request):
+    """A face, and how far to move it along directions of attributes."""
+
+    model: ModelName
+    face: Face
+    by: dict[str, Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]] = Field(max_length=100)
 
 
 class MorphRequest(Request):

@@ -13,9 +13,10 @@ export function make(tag, attributes = {}, ...children) {
 
 export const words = (name) => name.replaceAll("_", " ");
 
-/** Ask the studio; a mistake is an Error whose message is a sentence. `body` makes it a POST. */
+/** Ask the studio; a mistake is an Error whose message is a sentence. A body, JSON or a file, makes it a POST. */
 export async function ask(path, body) {
-  const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const options = body === undefined ? {} : body instanceof Blob ? { method: "POST", body }
+    : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   let reply;
   try {
     reply = await fetch(path, options);
@@ -58,6 +59,9 @@ export async function busy(button, doing, action, where) {
     button.disabled = false;
   }
 }
+
+/** A face in words: its number, or that it has none. */
+export const nameOf = (face) => (face.point ? "edited face" : `face ${face.seed}:${face.index}`);
 
 export function save(blob, name) {
   const url = URL.createObjectURL(blob);

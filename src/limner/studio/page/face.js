@@ -1,7 +1,7 @@
 // One face, large: its number, its file, faces near it, the training image nearest to it.
 import { askJson, busy, byId, make, sayValue, words } from "./common.js";
 
-export function startFace(studio, addToMorph) {
+export function startFace(studio, addToMorph, edit) {
   const dialog = byId("face"), problem = dialog.querySelector(".face-problem"), amount = byId("amount");
   let model, face, png;
   sayValue(amount);
@@ -52,6 +52,10 @@ export function startFace(studio, addToMorph) {
   byId("face-morph").addEventListener("click", () => {
     addToMorph(face, png);
     dialog.close();
+  });
+  byId("face-edit").addEventListener("click", () => {
+    dialog.close();
+    edit(face, png);
   });
   byId("close-face").addEventListener("click", () => dialog.close());
 

@@ -5,10 +5,10 @@ import { startFace } from "./face.js";
 const PATIENCE = 250;  // milliseconds after the last change of a chip or the slider
 const STATES = { free: ["with", "+ "], with: ["without", "− "], without: ["free", ""] };
 
-export function startFaces(studio, addToMorph) {
+export function startFaces(studio, addToMorph, edit) {
   const form = byId("faces-form"), submit = form.querySelector("[type=submit]");
   const states = new Map();
-  const openFace = startFace(studio, addToMorph);
+  const openFace = startFace(studio, addToMorph, edit);
   sayValue(form.truncation);
 
   const named = (state) => [...states].filter(([, own]) => own === state).map(([name]) => name).join(",");

@@ -1,5 +1,5 @@
 // The tab Morph: two to eight faces, and a walk through them.
-import { ask, askJson, busy, byId, complain, make, save } from "./common.js";
+import { ask, askJson, busy, byId, complain, make, nameOf, save } from "./common.js";
 
 const MOST = 8, FRAMES_A_SECOND = 20;
 
@@ -11,12 +11,12 @@ export function startMorph(studio) {
     if (tray.length >= MOST) throw new Error(`A walk has at most ${MOST} faces: remove one first.`);
     tray.push({ face, png });
     showTray();
-    byId("status").textContent = `Face ${face.seed}:${face.index} is in the morph, ${tray.length} of at most ${MOST}.`;
+    byId("status").textContent = `The ${nameOf(face)} is in the morph, ${tray.length} of at most ${MOST}.`;
   }
 
   function showTray() {
     byId("tray").replaceChildren(...tray.map(({ face, png }, place) => {
-      const name = `face ${face.seed}:${face.index}`;
+      const name = nameOf(face);
       const move = (by, sign, word) => make("button", { type: "button", "aria-label": `${word} ${name}`, onclick: () => {
         const [one] = tray.splice(place, 1);
         if (by !== null) tray.splice(Math.max(0, place + by), 0, one);

@@ -1,7 +1,7 @@
 // The tab Runs: trainings that run or ran here, and a new one.
 import { askJson, busy, byId, complain, make } from "./common.js";
 
-const EVERY = 3000;
+const EVERY = 3000, RECOMMENDED = "modern-cpu";
 
 export function startRuns() {
   const form = byId("start-form"), slider = byId("run-through");
@@ -17,6 +17,7 @@ export function startRuns() {
     runs = said.runs;
     if (!form.recipe.length) {
       form.recipe.append(...said.recipes.map((name) => make("option", {}, name)));
+      form.recipe.value = RECOMMENDED;
       form.data.append(...said.data.map((name) => make("option", {}, name)), make("option", { value: "" }, "none (the painter)"));
     }
     if (said.training?.mistake && said.training.mistake !== mistake) complain(new Error(`${said.training.name}: ${said.training.mistake}`));

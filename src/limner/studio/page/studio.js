@@ -1,5 +1,6 @@
 // The page: tabs, the choice of a model, copying. Each tab has a file of its own.
 import { askJson, busy, byId, complain, make } from "./common.js";
+import { startEdit } from "./edit.js";
 import { startFaces } from "./faces.js";
 import { startMorph } from "./morph.js";
 import { startRuns } from "./runs.js";
@@ -60,8 +61,10 @@ function changed() {
 select.addEventListener("change", changed);
 document.addEventListener("shown", ({ detail }) => detail === "faces" && fillModels().catch(complain));
 const morph = startMorph(studio);
-startFaces(studio, (face, png) => {
-  morph.add(face, png);
+const edit = startEdit(studio, morph.add);
+startFaces(studio, morph.add, (face, png) => {
+  show(byId("tab-edit"));
+  edit(face, png, `Face ${face.seed}:${face.index}`);
 });
 startRuns();
 busy(select, "Loading the model …", async () => {
