@@ -40,7 +40,7 @@ def test_models_are_described(client: "TestClient", conditional: str, model_fold
     assert (of_attributes["name"], plain["name"]) == (conditional, str(model_folder))
     assert (plain["size"], plain["attributes"]) == (32, {})
     groups = of_attributes["attributes"]
-    assert groups["Other"] == ["Blurry"]
+    assert groups["Image"] == ["Blurry"]
     assert sum(map(len, groups.values())) == 40
     assert {name for group in groups.values() for name in group} == set(load(conditional).config.attribute_names)
 

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from limner.core.errors import UserError
+from limner.exporting.groups import attribute_groups
 from limner.model.shipped import CONFIG, find_model
 from limner.runs.run import MODEL, is_run
 
@@ -14,33 +15,6 @@ if TYPE_CHECKING:
     from limner.model.model import Model
 
 MOST_LOADED = 4
-GROUPS: dict[str, tuple[str, ...]] = {
-    "Person": ("Male", "Young", "Chubby", "Double_Chin", "Oval_Face", "Pale_Skin", "Rosy_Cheeks", "Attractive"),
-    "Expression": ("Smiling", "Mouth_Slightly_Open", "High_Cheekbones", "Narrow_Eyes"),
-    "Hair": (
-        "Black_Hair",
-        "Blond_Hair",
-        "Brown_Hair",
-        "Gray_Hair",
-        "Straight_Hair",
-        "Wavy_Hair",
-        "Bangs",
-        "Receding_Hairline",
-        "Bald",
-    ),
-    "Beard": ("No_Beard", "5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns"),
-    "Features": ("Arched_Eyebrows", "Bushy_Eyebrows", "Bags_Under_Eyes", "Big_Lips", "Big_Nose", "Pointy_Nose"),
-    "Worn": (
-        "Eyeglasses",
-        "Wearing_Hat",
-        "Wearing_Earrings",
-        "Wearing_Necklace",
-        "Wearing_Necktie",
-        "Wearing_Lipstick",
-        "Heavy_Makeup",
-    ),
-}
-OTHERS = "Other"
 
 
 class _Loaded(NamedTuple):
@@ -83,8 +57,5 @@ class Shelf:
 
 
 def grouped(names: Sequence[str]) -> dict[str, list[str]]:
-    """The attributes in groups that belong together; those of no group last."""
-    groups = {group: [name for name in members if name in names] for group, members in GROUPS.items()}
-    in_groups = {name for members in groups.values() for name in members}
-    groups[OTHERS] = [name for name in names if name not in in_groups]
-    return {group: members for group, members in groups.items() if members}
+    """The attributes in groups that belong together."""
+    return {group["title"]: [names[place] for place in group["positions"]] for group in attribute_groups(names)}
