@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from limner.core.errors import Interrupted, UserError
+from limner.core.errors import Interrupted, ProcessLost, UserError
 from limner.core.options import Device, Force, Quiet
 from limner.explore.command import explore_app
 from limner.exporting.command import export_command
@@ -424,7 +424,10 @@ class _Output:
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 done, 2 the user's input is wrong, 130 interrupted with the state saved."""
+    """Run the command line.
+
+    Exit status: 0 done, 1 a fault of the machine's, 2 the user's input is wrong, 130 interrupted with the state saved.
+    """
     codecs.register_error("spell", _spell)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -438,6 +441,10 @@ def main() -> None:
             # others; one that is still there has a trouble of its own.
             time.sleep(SECONDS_FOR_MAIN if _rank() else 0)
             _fail(str(error), 2)
+        except ProcessLost as lost:
+            time.sleep(SECONDS_FOR_MAIN if _rank() else 0)
+            print(f"limner: {lost}", file=sys.stderr, flush=True)
+            os._exit(1)  # leaving the group in order would wait for the process that is lost
         except Interrupted as interruption:
             _fail(f"Stopped; everything is saved. Resume with: {interruption}", 130)
         except KeyboardInterrupt:

@@ -148,7 +148,7 @@ def compare_losses(recipe: Recipe, device: torch.device, faces: PackedFaces) -> 
         x_BCHW, y_BA = batches.at(state.images_seen, batch)
         source = torch.Generator(device).manual_seed(torch_seed(SEED, "latents", state.images_seen))
         z_BZ = training_latents(batch, recipe.latent.size, recipe.latent.distribution, source)
-        torch.manual_seed(torch_seed(SEED, "step", state.images_seen, engine.rank))  # for the penalty, as train_step
+        torch.manual_seed(torch_seed(SEED, "step", state.images_seen, 0))  # for the penalty, as train_step
         reference = loop.step(x_BCHW.contiguous(), y_BA, z_BZ)
         state.sums.clear()
         train_step(recipe, state, batches, engine, SEED)

@@ -1,22 +1,33 @@
 """Where a training computes: device, precision and processes.
 
-One process or many (`torchrun`, `accelerate launch`): gradients are averaged over them, and random numbers
-are generated for the whole batch in every process, and each takes its part.
+One process or many (`torchrun`, `accelerate launch`): N processes are the same training as one with the same batch.
+Each takes a block of consecutive images; gradients are averaged; statistics are those of the whole batch; random
+numbers are generated for the whole batch in every process, which takes those of its own images.
 """
 
 import atexit
+import math
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.device import find_device, gains_by_bf16
-from limner.core.errors import UserError
+from limner.core.errors import ProcessLost, UserError
+
+TIMEOUT = timedelta(seconds=25)
+"""How long a process waits for the others where all do the same."""
+PATIENCE = timedelta(minutes=10)
+"""How long it waits while the main one writes."""
+RowSampler = Callable[[Callable[[int], Tensor], int], Tensor]
+"""Takes what gives random numbers for n images and a number of images; see `Engine.rows`."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +50,44 @@ class Engine:
         """bf16 for products and convolutions where `precision` says so; weights and losses stay fp32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
+    def part(self, count: int) -> slice:
+        """Which of `count` images, a multiple of `world`, are those of this process."""
+        share = count // self.world
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def rows(self, sample: Callable[[int], Tensor], count: int) -> Tensor:
+        """The random numbers of this process's `count` images: its part of `sample(n)`, those of the whole batch."""
+        return sample(count * self.world)[self.part(count * self.world)]
+
+    def gather(self, values_B: Tensor) -> Tensor:
+        """The values of all processes, in the order of their ranks; without a gradient."""
+        if self.world == 1:
+            return values_B.detach()
+        whole_N = values_B.new_zeros(len(values_B) * self.world)
+        whole_N[self.part(len(whole_N))] = values_B.detach()
+        _all_reduce(whole_N)
+        return whole_N
+
+    def span(self, count: int, size: int) -> slice:
+        """Which of `count` images this process works on, in whole batches of `size`; the processes share them out."""
+        batches = math.ceil(count / size)
+        first, last = (min(count, size * (batches * rank // self.world)) for rank in (self.rank, self.rank + 1))
+        return slice(first, last)
+
+    def combine(self, array: NDArray[Any]) -> None:
+        """Fill in what the other processes computed, where this one left zeros."""
+        if self.world > 1:
+            total = torch.from_numpy(array).to(self.device, copy=True)
+            _all_reduce(total, 2 * TIMEOUT)  # their shares of the work are not quite equal
+            array[...] = total.cpu().numpy()
+
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its mean over all processes, in one message."""
         if self.world == 1:
             return
         tensors = list(tensors)
         flat = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(flat)
+        _all_reduce(flat)
         flat /= self.world
         for tensor, mean in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(mean.view(tensor.shape))
@@ -63,8 +105,9 @@ class Engine:
         return self.mean(float(flag)) > 0
 
     def wait(self) -> None:
-        """Wait until every process is here."""
-        self.any(False)
+        """Wait until every process is here; the main one, for which the others wait, may have much to write before."""
+        if self.world > 1:
+            _all_reduce(torch.zeros(1, device=self.device), TIMEOUT if self.is_main else PATIENCE)
 
     def once(self, work: Callable[[], None]) -> None:
         """Do `work` in the main process while the others wait; where it raises UserError, every process does."""
@@ -77,6 +120,47 @@ class Engine:
                 error = raised
         if self.any(error is not None):
             raise error or UserError("The main process has stopped and says why.")
+
+
+ALONE = Engine(torch.device("cpu"), "fp32")
+"""One process on the CPU."""
+
+
+def count_processes() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def mean_over_processes(x: Tensor) -> Tensor:
+    """The mean of `x` over all processes, differentiable any number of times; `x` itself where there is one process.
+
+    Its gradient is summed over the processes: each has the loss of its own images, and all of them depend on the mean.
+    """
+    if count_processes() == 1:
+        return x
+    total: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]
+    return total / count_processes()
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        _all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total: Tensor = _SumOverProcesses.apply(gradient.contiguous())  # type: ignore[no-untyped-call]
+        return total
+
+
+def _all_reduce(tensor: Tensor, timeout: timedelta = TIMEOUT) -> None:
+    """Sum `tensor` over all processes, in place; raises ProcessLost where one has ended or does not answer."""
+    try:
+        dist.all_reduce(tensor, async_op=True).wait(timeout)
+    except RuntimeError as error:
+        raise ProcessLost(f"another process has ended, or has not answered for {timeout.seconds} s") from error
 
 
 def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
@@ -103,7 +187,7 @@ def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
     from accelerate import PartialState  # a second of importing that nothing else needs
 
     joined_before = dist.is_initialized()
-    processes = PartialState(cpu=on_cpu)
+    processes = PartialState(cpu=on_cpu, timeout=PATIENCE)
     if expected > 1 and processes.num_processes == 1:
         raise UserError(
             f"WORLD_SIZE is {expected} in the environment, but with --device {device} no process joins others."

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this"."""
+"""What ends a command with one line: a user's mistake, a request to stop, a process that is lost."""
 
 
 class UserError(Exception):
@@ -12,4 +12,11 @@ class Interrupted(Exception):
     """A training was asked to stop and did, its state saved; the message is the command that goes on with it.
 
     The command line leaves with exit status 130.
+    """
+
+
+class ProcessLost(Exception):
+    """Another process of this training has ended or does not answer. The message is one line: what, and how to go on.
+
+    The command line prints the message without a traceback and leaves with exit status 1.
     """

@@ -35,11 +35,12 @@ class Batches:
         self._order = (-1, self.rows)
 
     def at(self, images: int, count: int, rank: int = 0, world: int = 1) -> Batch:
-        """The `count` images that follow after `images` shown; of those, every `world`-th from `rank` on."""
+        """The `count` images that follow after `images` shown; of those, the `rank`-th of `world` equal blocks."""
         epochs, places = np.divmod(np.arange(images, images + count), len(self.rows))
         rows = np.concatenate([self._epoch(epoch)[places[epochs == epoch]] for epoch in np.unique(epochs).tolist()])
-        mirrored = (stream(self.seed, "flip", images).random(count) < 0.5 * self.flip)[rank::world]
-        rows = rows[rank::world]
+        mine = slice(rank * count // world, (rank + 1) * count // world)
+        mirrored = (stream(self.seed, "flip", images).random(count) < 0.5 * self.flip)[mine]
+        rows = rows[mine]
         images_BHWC = self.faces.images_NHWC[rows]
         images_BHWC[mirrored] = images_BHWC[mirrored][:, :, ::-1]
         x_BCHW = from_pixels(self._to_device(images_BHWC), self.pixel_range)

@@ -23,9 +23,9 @@ class Curves:
         self.seed, self.device = seed, device
 
     def at(self, images: int, count: int, rank: int = 0, world: int = 1) -> Batch:
-        """The `count` curves from number `images` on, B x P; of those, every `world`-th from `rank` on."""
+        """The `count` curves from number `images` on, B x P; of those, the `rank`-th of `world` equal blocks."""
         random = stream(self.seed, "curves")
         random.bit_generator.advance(images)  # type: ignore[attr-defined]  # one step of Philox is four numbers
-        a_B, c_B = random.random((count, 4))[rank::world, :2].T
+        a_B, c_B = random.random((count, 4))[rank * count // world : (rank + 1) * count // world, :2].T
         x_BP = (1 + a_B[:, None]) * X_P**2 + c_B[:, None]
         return Batch(torch.from_numpy(x_BP).float().to(self.device), torch.empty(len(x_BP), 0, device=self.device))

@@ -3,6 +3,7 @@
 Shapes: N generated images, R real ones, M training images, D features, P shrunk pixels, A attributes.
 """
 
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from limner.core.arguments import checked
 from limner.core.console import progress_bar
 from limner.core.device import machine_facts
+from limner.core.distributed import ALONE, start_engine
 from limner.core.errors import UserError
 from limner.core.files import check_output
 from limner.core.version import __version__
@@ -53,7 +55,8 @@ def evaluate(
     `samples` images are generated for each of the seeds 0 ... `seeds` - 1; both follow the protocol by default. The
     features are those of `extractor`, whose weights may be given as a file. Where the model is a run, the results are
     added to its `metrics.jsonl`; `out` takes them as a JSON file. The PNG `truncation_curve` shows distance, precision
-    and recall against truncation, each measured at eight truncations with the first seed.
+    and recall against truncation, each measured at eight truncations with the first seed. Several processes (torchrun)
+    share the work; the main one returns the results, the others none.
 
     Raises:
         UserError: a setting is out of range, the model and the images differ in size, there is no such protocol,
@@ -64,6 +67,9 @@ def evaluate(
         check_output(out, force)
     if curve is not None:
         check_output(curve, force, (".png",))
+    engine = start_engine(device, "auto") if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ALONE
+    device = device if engine.world == 1 else str(engine.device)
+    quiet = quiet or not engine.is_main
     loaded = Model.load(model, device) if isinstance(model, str | Path) else model
     options = EvaluationOptions(
         protocol=protocol,
@@ -74,10 +80,13 @@ def evaluate(
         truncation=truncation,
         device=device,
         quiet=quiet,
+        engine=engine,
     )
     setup = set_up(data, options)
     name = loaded.config.recipe if loaded is model else str(model)
     results = evaluate_model(loaded, setup, name)
+    if not engine.is_main:
+        return []
     if isinstance(model, str | Path) and is_run(Path(model)):
         append_metrics(Path(model), results)
     if out is not None:
@@ -130,9 +139,8 @@ def check_size(size: int, faces: PackedFaces, name: str) -> None:
 
 
 def _measure_seed(model: Model, setup: Setup, judge: Judge | None, seed: int) -> dict[str, Values]:
-    """Everything that is measured of the images of one seed, by metric."""
+    """Everything that is measured of the images of one seed, by metric; in processes that are not the main one, {}."""
     reference, extractor, conditions = setup.reference, setup.extractor, setup.conditions
-    train_pixels_MP, heldout_pixels_RP = setup.pixels
     which = f", seed {seed + 1} of {len(setup.seeds)}" if len(setup.seeds) > 1 else ""
     with progress_bar(f"generated{which}", conditions.n_fake, "images", setup.quiet) as advance:
         fakes = generate(
@@ -145,7 +153,14 @@ def _measure_seed(model: Model, setup: Setup, judge: Judge | None, seed: int) ->
             seed=seed,
             truncation=conditions.truncation,
             advance=advance,
+            engine=setup.engine,
+            stopping=setup.stopping,
         )
+    setup.check_stopping()
+    fakes.combine(setup.engine)
+    if not setup.engine.is_main:
+        return {}
+    train_pixels_MP, heldout_pixels_RP = setup.pixels
     with progress_bar(f"measured{which}", STEPS + 2, "steps", setup.quiet) as advance:
         measured = measure(reference.real_ND, setup.real, fakes.features_ND, extractor.name, advance)
         values = {

@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from limner.core.batching import batches_of
+from limner.core.distributed import ALONE, Engine
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
 from limner.features.extractor import Extractor
 from limner.judge.judge import Judge
+from limner.model.model import BATCH as MODEL_BATCH
 from limner.model.model import Model
 
 SHRUNK = 16
@@ -37,6 +39,12 @@ class Fakes(NamedTuple):
     predicted_NA: NDArray[np.uint8] | None
     """The attributes that the judge sees, in its own order; `None` without one."""
 
+    def combine(self, engine: Engine) -> None:
+        """Fill in what the other processes generated."""
+        for array in (self.features_ND, self.pixels_NP, self.predicted_NA):
+            if array is not None:
+                engine.combine(array)
+
 
 def generate(
     model: Model,
@@ -49,23 +57,33 @@ def generate(
     seed: int,
     truncation: float,
     advance: Callable[[int], None],
+    engine: Engine = ALONE,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Fakes:
-    """The first `count` images of a seed, each with its features; the attributes are those of `split`."""
+    """The first `count` images of a seed, each with its features; the attributes are those of `split`.
+
+    Of several processes, each generates its own, and leaves zeros for the others'. Ends early where `stopping`.
+    """
     requested_NA = requested_attributes(model, faces, split, count, seed)
-    features_ND = np.empty((count, extractor.dimension), np.float32)
-    pixels_NP = np.empty((count, SHRUNK * SHRUNK * 3), np.uint8)
-    predicted: list[NDArray[np.uint8]] = []
-    done = 0
-    for faces_NHWC in model.batches(count, seed, truncation=truncation, labels_NA=requested_NA):
+    features_ND = np.zeros((count, extractor.dimension), np.float32)
+    pixels_NP = np.zeros((count, SHRUNK * SHRUNK * 3), np.uint8)
+    predicted_NA = None if judge is None else np.zeros((count, len(judge.attribute_names)), np.uint8)
+    own = engine.span(count, MODEL_BATCH)
+    labels_NA = None if requested_NA is None else requested_NA[own]
+    done, many = own.start, own.stop - own.start
+    batches = model.batches(many, seed, truncation=truncation, first=done, labels_NA=labels_NA) if many else ()
+    for faces_NHWC in batches:
+        if stopping():
+            break
         some = slice(done, done + len(faces_NHWC))
         features_ND[some] = extractor.features(faces_NHWC)
         pixels_NP[some] = shrink(faces_NHWC)
-        if judge is not None:
+        if judge is not None and predicted_NA is not None:
             shared = judge.shares_backbone_with(extractor)
-            predicted.append(judge.decide_by(features_ND[some]) if shared else judge.decide(faces_NHWC))
+            predicted_NA[some] = judge.decide_by(features_ND[some]) if shared else judge.decide(faces_NHWC)
         done += len(faces_NHWC)
         advance(len(faces_NHWC))
-    return Fakes(features_ND, pixels_NP, requested_NA, np.concatenate(predicted) if predicted else None)
+    return Fakes(features_ND, pixels_NP, requested_NA, predicted_NA)
 
 
 def requested_attributes(

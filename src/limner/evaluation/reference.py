@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from limner.core.console import console, progress_bar
+from limner.core.distributed import ALONE, Engine
 from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, write_file
 from limner.core.randomness import stream
@@ -23,7 +24,7 @@ from limner.evaluation.measure import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measur
 from limner.evaluation.protocol import Protocol
 from limner.evaluation.results import Floor
 from limner.features.cache import cache_folder
-from limner.features.extractor import Extractor, extract
+from limner.features.extractor import BATCH, Extractor, extract
 
 INFO, FEATURES, FLOORS = "reference.json", "features.npy", "floors.json"
 FORMAT = 2  # of what is kept: another one is never read
@@ -64,11 +65,17 @@ def choose_rows(
 
 
 def load_reference(
-    faces: PackedFaces, protocol: Protocol, extractor: Extractor, samples: int | None = None, quiet: bool = False
+    faces: PackedFaces,
+    protocol: Protocol,
+    extractor: Extractor,
+    samples: int | None = None,
+    quiet: bool = False,
+    engine: Engine = ALONE,
 ) -> Reference:
     """The reference of a protocol, from the cache where it is there and whole, else computed and kept there.
 
-    Raises UserError as `choose_rows`, and where the cache cannot be written.
+    Several processes share what has to be computed; only the main one has the features and floors then. Raises
+    UserError as `choose_rows`, and where the cache cannot be written.
     """
     real_rows, floor_rows = choose_rows(faces, protocol, samples)
     is_train = faces.splits[real_rows] == "train"
@@ -83,20 +90,37 @@ def load_reference(
     }
 
     def features(rows: NDArray[np.int64], what: str) -> NDArray[np.float32]:
+        none_0D = np.empty((0, extractor.dimension), np.float32)
         if not len(rows):
-            return np.empty((0, extractor.dimension), np.float32)
-        folder = _keep(
-            {**about, "rows": _name(rows)}, lambda to: _write_features(to, faces, rows, extractor, what, quiet), quiet
-        )
-        features_ND: NDArray[np.float32] = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
-        return features_ND
+            return none_0D
+
+        def compute(into_ND: NDArray[np.float32]) -> None:
+            own = engine.span(len(rows), BATCH)
+            with progress_bar(f"{what} images (once)", len(rows[own]), "images", quiet) as advance:
+                extract(extractor, faces, rows[own], into_ND[own], advance)
+            engine.combine(into_ND)
+
+        def write(to: Path) -> None:
+            shape = (len(rows), extractor.dimension)
+            compute(features_ND := np.lib.format.open_memmap(to / FEATURES, "w+", np.float32, shape))
+            features_ND.flush()
+
+        identity = {**about, "rows": _name(rows)}
+        kept = is_kept(identity)
+        if engine.is_main:
+            folder = _keep(identity, write, quiet, kept)
+            features_ND: NDArray[np.float32] = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
+            return features_ND
+        if not kept:
+            compute(np.zeros((len(rows), extractor.dimension), np.float32))
+        return none_0D
+
+    def is_kept(identity: dict[str, Any]) -> bool:
+        return engine.any(engine.is_main and _is_whole(_place(identity), identity))
 
     def floors(to: Path) -> None:
         found: dict[str, Floor] = {}
         if len(floor_rows) >= FEWEST:
-            floor_MD = (
-                train_MD[np.isin(train_rows, floor_rows)] if len(train_rows) else features(floor_rows, "training")
-            )
             with progress_bar("what training images score (once)", STEPS, "distances", quiet) as advance:
                 measured = measure(real_ND, moments(real_ND), floor_MD, extractor.name, advance)
             found = {
@@ -107,15 +131,28 @@ def load_reference(
 
     real_ND, train_MD = features(real_rows, "real"), features(train_rows, "training")
     measures = {"k": NEIGHBOURS, "subset": SUBSET, "subsets": SUBSETS}
-    folder = _keep({**about, **measures, "rows": _name(real_rows), "floor": _name(floor_rows)}, floors, quiet)
+    identity = {**about, **measures, "rows": _name(real_rows), "floor": _name(floor_rows)}
+    floors_kept = is_kept(identity)
+    if len(train_rows) and engine.is_main:
+        floor_MD = train_MD[np.isin(train_rows, floor_rows)]
+    else:
+        floor_MD = train_MD[:0] if floors_kept or len(train_rows) else features(floor_rows, "training")
+    if not engine.is_main:
+        return Reference(real_rows, real_ND, train_rows, train_MD, {})
+    folder = _keep(identity, floors, quiet, floors_kept)
     return Reference(real_rows, real_ND, train_rows, train_MD, _FLOORS.validate_json((folder / FLOORS).read_bytes()))
 
 
-def _keep(identity: dict[str, Any], make: Callable[[Path], None], quiet: bool) -> Path:
-    """The folder of the cache that keeps what is of this identity; `make` fills it where it is not there and whole."""
+def _place(identity: dict[str, Any]) -> Path:
+    """The folder of the cache for what is of this identity."""
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache_folder() / "references" / f"{identity['extractor']}-{key}"
-    if _is_whole(folder, identity):
+    return cache_folder() / "references" / f"{identity['extractor']}-{key}"
+
+
+def _keep(identity: dict[str, Any], make: Callable[[Path], None], quiet: bool, kept: bool) -> Path:
+    """The folder of the cache that keeps what is of this identity; `make` fills it where it is not `kept` yet."""
+    folder = _place(identity)
+    if kept:
         return folder
     if folder.exists() and not quiet:
         console.print(f"Note: {folder} is damaged; its statistics are computed anew.", markup=False, soft_wrap=True)
@@ -140,16 +177,6 @@ def _is_whole(folder: Path, identity: dict[str, Any]) -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-
-
-def _write_features(
-    folder: Path, faces: PackedFaces, rows: NDArray[np.int64], extractor: Extractor, what: str, quiet: bool
-) -> None:
-    """Write the features of the images in `rows` into `folder`."""
-    features_ND = np.lib.format.open_memmap(folder / FEATURES, "w+", np.float32, (len(rows), extractor.dimension))
-    with progress_bar(f"{what} images (once)", len(rows), "images", quiet) as advance:
-        extract(extractor, faces, rows, features_ND, advance)
-    features_ND.flush()
 
 
 def _name(rows: NDArray[np.int64]) -> str:

@@ -3,7 +3,7 @@
 Shapes: R real images, M training images, D features, P shrunk pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from limner.core.console import console, progress_bar
 from limner.core.device import find_device
+from limner.core.distributed import ALONE, Engine
 from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
 from limner.evaluation.distances import Moments
@@ -39,6 +40,14 @@ class EvaluationOptions:
     truncation: float = 1.0
     device: str = "cpu"
     quiet: bool = False
+    engine: Engine = ALONE
+    """The processes that share the work; the main one has the results."""
+    stopping: Callable[[], bool] = lambda: False
+    """Whether to give up; asked from time to time."""
+
+
+class Abandoned(Exception):
+    """The evaluation was given up, for one of its processes was to stop."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,20 @@ class Setup:
     seeds: tuple[int, ...]
     warnings: tuple[str, ...]
     quiet: bool
+    engine: Engine = ALONE
+    stopping: Callable[[], bool] = lambda: False
 
     @cached_property
     def reference(self) -> Reference:
         """The real images' features and floors; the first time for a data set, this takes as long as they need."""
-        return load_reference(self.faces, self.protocol, self.extractor, self.conditions.n_fake, self.quiet)
+        return load_reference(
+            self.faces, self.protocol, self.extractor, self.conditions.n_fake, self.quiet, self.engine
+        )
+
+    def check_stopping(self) -> None:
+        """Raise Abandoned in every process where one of them is to stop."""
+        if self.engine.any(self.stopping()):
+            raise Abandoned
 
     @cached_property
     def real(self) -> Moments:
@@ -112,7 +130,7 @@ def set_up(data: PackedFaces | str | Path, options: EvaluationOptions = Evaluati
         warnings.append(
             f"Only {floor:,} training images for the floors beside {fake:,} generated ones: compare with care."
         )
-    warn(warnings, options.quiet)
+    warn(warnings, options.quiet or not options.engine.is_main)
     conditions = Conditions(
         protocol=chosen.name,
         n_real=real,
@@ -126,7 +144,17 @@ def set_up(data: PackedFaces | str | Path, options: EvaluationOptions = Evaluati
         resize=extractor.resize,
         truncation=truncation,
     )
-    return Setup(faces, chosen, extractor, conditions, tuple(range(seeds)), tuple(warnings), options.quiet)
+    return Setup(
+        faces,
+        chosen,
+        extractor,
+        conditions,
+        tuple(range(seeds)),
+        tuple(warnings),
+        options.quiet,
+        options.engine,
+        options.stopping,
+    )
 
 
 def crop_of(faces: PackedFaces) -> str:

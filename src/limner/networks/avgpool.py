@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from limner.core.errors import UserError
+from limner.networks.layers import BatchNorm2d
 from limner.networks.settings import NetworkSettings
 
 
@@ -43,13 +44,13 @@ class AvgpoolGenerator(nn.Module):
             nn.Unflatten(1, (5, 5, 5)),
             nn.ConvTranspose2d(5, 128, 4, 1, 2),
             nn.ReLU(),
-            nn.BatchNorm2d(128),
+            BatchNorm2d(128),
             nn.ConvTranspose2d(128, 64, 3, 3, 2),
             nn.ReLU(),
-            nn.BatchNorm2d(64),
+            BatchNorm2d(64),
             nn.ConvTranspose2d(64, 32, 4, 2, 1),
             nn.ReLU(),
-            nn.BatchNorm2d(32),
+            BatchNorm2d(32),
             nn.ConvTranspose2d(32, 16, 4, 2, 1),
             nn.ReLU(),
             nn.ConvTranspose2d(16, 3, 2, 2),

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from limner.networks.layers import Conv2d, ConvTranspose2d, WideSigmoid, init_normal
+from limner.networks.layers import BatchNorm2d, Conv2d, ConvTranspose2d, WideSigmoid, init_normal
 from limner.networks.settings import NetworkSettings
 
 # `layer` normalises over all of an image's channels and places: the norm for critics under a gradient penalty, which
@@ -173,7 +173,7 @@ def _downsample(settings: _DiscriminatorSettings, channels: int, width: int, fir
 def _norm(settings: _GeneratorSettings | _DiscriminatorSettings, channels: int) -> list[nn.Module]:
     if settings.norm == "none":
         return []
-    return [nn.BatchNorm2d(channels) if settings.norm == "batch" else nn.GroupNorm(1, channels)]
+    return [BatchNorm2d(channels) if settings.norm == "batch" else nn.GroupNorm(1, channels)]
 
 
 def _bias(settings: _GeneratorSettings | _DiscriminatorSettings) -> bool:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.core.distributed import count_processes, mean_over_processes
 from limner.core.errors import UserError
 
 # Karras et al. (2018), for both of their layers.
@@ -125,6 +126,38 @@ class WideSigmoid(nn.Sigmoid):
         return torch.sigmoid(x.to(torch.promote_types(x.dtype, torch.float32)))
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """`torch.nn.BatchNorm2d` in every respect; in training, its statistics are those of all processes' images together.
+
+    (`torch.nn.SyncBatchNorm` exists for GPUs alone, and cannot be differentiated twice, as penalties need.)
+    """
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B x C x H x W -> the same shape."""
+        if not self.training or count_processes() == 1:
+            return super().forward(x_BCHW)
+        wide_BCHW = x_BCHW.to(torch.promote_types(x_BCHW.dtype, torch.float32))
+        mean_1C11 = mean_over_processes(wide_BCHW.mean((0, 2, 3), keepdim=True))
+        variance_1C11 = mean_over_processes((wide_BCHW - mean_1C11).square().mean((0, 2, 3), keepdim=True))
+        self._keep(mean_1C11.detach().flatten(), variance_1C11.detach().flatten(), x_BCHW.numel() // self.num_features)
+        y_BCHW = (wide_BCHW - mean_1C11) * (variance_1C11 + self.eps).rsqrt()
+        if self.affine:
+            y_BCHW = y_BCHW * self.weight[:, None, None] + self.bias[:, None, None]
+        return y_BCHW.to(x_BCHW.dtype)
+
+    @torch.no_grad()
+    def _keep(self, mean_C: Tensor, variance_C: Tensor, values: int) -> None:
+        """Move the running statistics towards those of a batch with so many values a channel in each process."""
+        values *= count_processes()
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean_C, self.momentum)
+        self.running_var.lerp_(variance_C * (values / (values - 1)), self.momentum)
+
+
 class PixelNorm(nn.Module):
     """Divide the channels of every place by their root mean square (Karras et al. 2018)."""
 
@@ -140,7 +173,7 @@ class MinibatchStandardDeviation(nn.Module):
     """Add a channel that tells how much the images of a group differ (Karras et al. 2018).
 
     Of every channel and place the standard deviation over the group, then the mean of these: one number for a group.
-    A group is `group` images that follow one another in the batch; 0: the whole batch.
+    A group is `group` images that follow one another in the batch; 0: the whole batch, in all processes together.
     """
 
     def __init__(self, group: int = 0) -> None:
@@ -157,7 +190,8 @@ class MinibatchStandardDeviation(nn.Module):
             )
         # In bf16 the differences between images that are nearly alike would be lost.
         x_NGCHW = x_BCHW.to(torch.promote_types(x_BCHW.dtype, torch.float32)).view(-1, group, C, H, W)
-        variance_NCHW = (x_NGCHW - x_NGCHW.mean(1, keepdim=True)).square().mean(1)
+        mean = (lambda x: x) if self.group else mean_over_processes
+        variance_NCHW = mean((x_NGCHW - mean(x_NGCHW.mean(1, keepdim=True))).square().mean(1))
         statistic_N = (variance_NCHW + EPSILON).sqrt().mean((1, 2, 3))  # the plain root has no gradient at 0
         statistic_B = statistic_N.repeat_interleave(group).to(x_BCHW.dtype)
         return torch.cat([x_BCHW, statistic_B[:, None, None, None].expand(B, 1, H, W)], 1)

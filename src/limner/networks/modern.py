@@ -16,7 +16,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from limner.networks.layers import Conv2d, ConvTranspose2d, MinibatchStandardDeviation, PixelNorm, he_std
+from limner.networks.layers import (
+    BatchNorm2d,
+    Conv2d,
+    ConvTranspose2d,
+    MinibatchStandardDeviation,
+    PixelNorm,
+    he_std,
+)
 from limner.networks.settings import NetworkSettings
 
 SLOPE = 0.2
@@ -105,7 +112,7 @@ class ModulatedBatchNorm(nn.Module):
 
     def __init__(self, width: int, latent: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(width, affine=False)
+        self.norm = BatchNorm2d(width, affine=False)
         self.modulation = nn.Linear(latent, 2 * width)
 
     def forward(self, x_BCHW: Tensor, z_BZ: Tensor) -> Tensor:
@@ -138,7 +145,7 @@ def _norm(norm: str, width: int, latent: int) -> list[nn.Module]:
         case "modulated":
             return [ModulatedBatchNorm(width, latent)]
         case "batch":
-            return [nn.BatchNorm2d(width)]
+            return [BatchNorm2d(width)]
         case "pixel":
             return [PixelNorm()]
     return []

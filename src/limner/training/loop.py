@@ -97,11 +97,11 @@ def train_step(
 
 
 def _latents(recipe: Recipe, state: State, engine: Engine, seed: int) -> Tensor:
-    """This process's share of the step's latents; also seeds dropout, noise and augmentation of this step."""
-    torch.manual_seed(torch_seed(seed, "step", state.images_seen, engine.rank))
+    """This process's part of the step's latents; also seeds what else is random in the step, in all processes alike."""
+    torch.manual_seed(torch_seed(seed, "step", state.images_seen, 0))
     source = torch.Generator(engine.device).manual_seed(torch_seed(seed, "latents", state.images_seen))
     z_BZ = training_latents(recipe.schedule.batch, recipe.latent.size, recipe.latent.distribution, source)
-    return z_BZ[engine.rank :: engine.world]
+    return z_BZ[engine.part(len(z_BZ))]
 
 
 @torch.no_grad()

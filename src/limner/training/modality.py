@@ -3,7 +3,7 @@
 Shapes: N samples (what the generator makes, B x 3 x H x W or B x P), A attributes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,7 +34,7 @@ class Source(Protocol):
     """What the steps of a training read."""
 
     def at(self, images: int, count: int, rank: int = 0, world: int = 1) -> Batch:
-        """The `count` samples that follow after `images` shown; of those, every `world`-th from `rank` on."""
+        """The `count` samples that follow after `images` shown; of those, the `rank`-th of `world` equal blocks."""
 
 
 class Modality(Protocol):
@@ -69,8 +69,11 @@ class Modality(Protocol):
     def film(self, sheets: Sequence[Path]) -> bytes | None:
         """All sheets in one animated PNG, where that shows more than each alone."""
 
-    def validation(self, run: Run, engine: Engine) -> Validation:
-        """What measures the models of `run` during training; raises UserError where there are no held-out images."""
+    def validation(self, run: Run, engine: Engine, stopping: Callable[[], bool]) -> Validation:
+        """What measures the models of `run` during training, until `stopping`.
+
+        Raises UserError where there are no held-out images.
+        """
 
 
 class ImageModality:
@@ -119,8 +122,8 @@ class ImageModality:
     def film(self, sheets: Sequence[Path]) -> None:
         return None
 
-    def validation(self, run: Run, engine: Engine) -> Validation:
-        return Validation(run, self.faces, engine)
+    def validation(self, run: Run, engine: Engine, stopping: Callable[[], bool]) -> Validation:
+        return Validation(run, self.faces, engine, stopping)
 
     @cached_property
     def _rows(self) -> NDArray[np.int64]:
@@ -171,7 +174,7 @@ class CurveModality:
     def film(self, sheets: Sequence[Path]) -> bytes:
         return animation(sheets)
 
-    def validation(self, run: Run, engine: Engine) -> Validation:
+    def validation(self, run: Run, engine: Engine, stopping: Callable[[], bool]) -> Validation:
         raise UserError("curves have no held-out images.")
 
     @cached_property

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch.utils.tensorboard import SummaryWriter
 from limner.core.device import all_finite
 from limner.core.errors import UserError
 from limner.core.files import sweep, write_file
+from limner.evaluation.results import read_metrics
+from limner.evaluation.setup import Abandoned
 from limner.images.png import generated_png, plain_png
 from limner.latent.labels import face_labels
 from limner.latent.latents import face_latents
@@ -35,8 +38,18 @@ KNOWN_VECTORS = 4096  # attribute vectors that a conditional model carries
 class Recorder:
     """Writes for one training; in a training of several processes only the main one touches the disk."""
 
-    def __init__(self, run: Run, training: Training, budget: Budget, terminal: Terminal) -> None:
+    def __init__(
+        self,
+        run: Run,
+        training: Training,
+        budget: Budget,
+        terminal: Terminal,
+        stopping: Callable[[], bool] = lambda: False,
+        saving: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`stopping`: whether a measurement is to be given up; `saving`: whether a checkpoint was requested."""
         self.run, self.budget, self.terminal = run, budget, terminal
+        self.stopping, self.saving = stopping, saving
         recipe, state, modality, seed = training.recipe, training.state, training.modality, training.seed
         self.recipe, self.state, self.modality, self.engine = recipe, state, modality, training.engine
         self.config = model_config(training)
@@ -47,10 +60,10 @@ class Recorder:
         self.clock = time.monotonic()
         self.window = (state.images_seen, state.seconds)
         self.saved: int | None = None  # images seen at the newest whole checkpoint
+        self.measurable = True
+        self.validation: Validation | None = None  # made when it is first due: loading its network takes seconds
         if self.engine.is_main:
             (run.path / SAMPLES).mkdir(exist_ok=True)
-            self.measurable = True
-            self.validation: Validation | None = None  # made when it is first due: loading its network takes seconds
             self.lines = [line for line in run.log if line["event"] == "log"]
             self.log = (run.path / LOG).open("a", encoding="utf-8")
             self.board = SummaryWriter(run.path / EVENTS, purge_step=state.images_seen or None)
@@ -72,6 +85,7 @@ class Recorder:
         record = self.recipe.record
         dues = (record.log_images, record.sample_images, record.checkpoint_images, record.evaluate_images)
         log, sample, checkpoint, evaluate = (self._due(every) for every in dues)
+        checkpoint = checkpoint or self.saving()
         if log or sample or checkpoint or evaluate:  # nothing kept may be what the run would have to return from
             means = self._means()
             keeps = sample or checkpoint or evaluate
@@ -84,10 +98,12 @@ class Recorder:
             self.terminal.step(self.state.images_seen, *self._pace())
             if sample and x is not None:
                 self._sample(x)
-            if evaluate:
-                self._evaluate()
             if checkpoint:
                 self._checkpoint()
+        if sample or checkpoint or evaluate:
+            self.engine.wait()  # however long the main process has been writing
+        if evaluate:
+            self._evaluate()
         return True
 
     def all_finite(self) -> bool:
@@ -134,6 +150,9 @@ class Recorder:
         if self.engine.is_main:
             forget_after(self.run.path, self.state.images_seen)
             self._event("resume", broken_checkpoints=broken)
+        measured = {result.images_seen for result in read_metrics(self.run.path)}
+        if 0 < self.state.images_seen not in measured and self._due(self.recipe.record.evaluate_images):
+            self._evaluate()
 
     def _due(self, every: int) -> bool:
         return (
@@ -217,13 +236,18 @@ class Recorder:
         if not self.measurable:
             return
         try:
-            self.validation = self.validation or self.modality.validation(self.run, self.engine)
+            self.validation = self.validation or self.modality.validation(self.run, self.engine, self.stopping)
         except UserError as error:  # no held-out images, say: that must not end a training
             self.measurable = False
             self.terminal.say(f"Nothing is measured in this training: {error}")
             return
-        value = self.validation.validate(self._model())
-        self.terminal.say(f"{self.state.images_seen:,} images: {self.validation.metric} {value:.1f}")
+        try:
+            value = self.validation.validate(self._model())
+        except Abandoned:  # resumed, the run begins with this measurement
+            return
+        if value is not None:
+            self.terminal.say(f"{self.state.images_seen:,} images: {self.validation.metric} {value:.1f}")
+        self.engine.wait()  # the main process has the distances to compute
         self.clock = time.monotonic()  # measuring is not training
 
     def _checkpoint(self) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from limner.core.arguments import checked
 from limner.core.device import all_finite
 from limner.core.distributed import start_engine
-from limner.core.errors import Interrupted, UserError
+from limner.core.errors import Interrupted, ProcessLost, UserError
 from limner.core.files import sweep, write_file
 from limner.core.randomness import sole_training
 from limner.data.packed import PackedFaces
@@ -183,7 +183,7 @@ def _go_on(run: Run, training: Training, budget: Budget, quiet: bool, broken: li
     source = modality.source(training.seed, engine.device)
     with (
         Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
-        _stop_requests() as stop_requested,
+        _requests() as (stop_requested, save_requested),
         _threads_for(modality),
     ):
 
@@ -200,7 +200,13 @@ def _go_on(run: Run, training: Training, budget: Budget, quiet: bool, broken: li
                 done = engine.mean(budget.progress(state))
             return done
 
-        recorder = Recorder(run, training, budget, terminal)
+        def saving() -> bool:
+            requested = votes() and engine.any(save_requested.is_set())
+            if requested:
+                save_requested.clear()
+            return requested
+
+        recorder = Recorder(run, training, budget, terminal, stop_requested.is_set, saving)
         if broken is None:
             if training.init:
                 terminal.say(f"Starts from {training.init}: its {' and '.join(training.init.networks)}.")
@@ -212,15 +218,21 @@ def _go_on(run: Run, training: Training, budget: Budget, quiet: bool, broken: li
             for name in broken:
                 terminal.say(f"The checkpoint {name} is broken; going on from the one before.")
             recorder.resumed(broken)
-        ended = run_loop(
-            training,
-            source,
-            recorder,
-            progress=progress,
-            interrupted=lambda: votes() and engine.any(stop_requested.is_set()),
-        )
-        recorder.stop(ended)
-        engine.wait()  # in every process the run is whole when this returns
+        try:
+            ended = run_loop(
+                training,
+                source,
+                recorder,
+                progress=progress,
+                interrupted=lambda: votes() and engine.any(stop_requested.is_set()),
+            )
+            recorder.stop(ended)
+            engine.wait()  # in every process the run is whole when this returns
+        except ProcessLost as lost:
+            raise ProcessLost(
+                f"{run.path} stopped at {state.images_seen:,} images: {lost}. Its checkpoints are whole; go on "
+                f"with: limner train --resume {shlex.quote(str(run.path))}"
+            ) from lost
     if ended == "diverged":
         raise UserError(
             f"{run.path} diverged at {state.images_seen:,} images, and {MAX_ROLLBACKS} returns with halved learning "
@@ -254,21 +266,25 @@ def _threads_for(modality: Modality) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C ends at once."""
-    asked = threading.Event()
+def _requests() -> Iterator[tuple[threading.Event, threading.Event]]:
+    """An event that Ctrl-C or SIGTERM sets (a second Ctrl-C ends at once), and one that SIGUSR1 sets: to save now."""
+    stop, save = threading.Event(), threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield asked
+        yield stop, save
         return
 
     def handle(number: int, _: object) -> None:
-        if asked.is_set() and number == signal.SIGINT:
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            save.set()
+            return
+        if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.set()
+        stop.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
-        yield asked
+        yield stop, save
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -55,7 +55,9 @@ def adversarial_step(
     discriminator, scale = state.discriminator, phase.penalty_scale
 
     def discriminate(x_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
-        return conditioning.discriminate(discriminator, augment(x_BCHW, recipe.augment, recipe.data.range), y_BA)
+        return conditioning.discriminate(
+            discriminator, augment(x_BCHW, recipe.augment, recipe.data.range, engine.rows), y_BA
+        )
 
     # The generator is conditioned on the attributes of the real images: the data's own joint distribution.
     with engine.autocast(), torch.set_grad_enabled(phase.generator_learns):
@@ -70,7 +72,7 @@ def adversarial_step(
         measured = {"loss/discriminator": loss}
         penalties = {}
         if scale * settings.gradient_penalty:
-            epsilon_B = torch.rand(len(x_BCHW), device=engine.device)
+            epsilon_B = engine.rows(lambda n: torch.rand(n, device=engine.device), len(x_BCHW))
             penalty = gradient_penalty(lambda x: discriminate(x)[0], x_BCHW, constant_BCHW, epsilon_B)
             penalties["penalty/gradient"] = settings.gradient_penalty * penalty
         if scale * settings.r1:
@@ -100,7 +102,7 @@ def adversarial_step(
 
     attributes_by_kind = {"attributes/real": real_attributes, "attributes/fake": fake_attributes}
     measured |= penalties | {name: value for name, value in attributes_by_kind.items() if value is not None}
-    return measured | game_metrics(objective, real_B.detach(), fake_B.detach())
+    return measured | game_metrics(objective, engine.gather(real_B), engine.gather(fake_B))
 
 
 def game_metrics(objective: Objective, real_B: Tensor, fake_B: Tensor) -> dict[str, Tensor]:

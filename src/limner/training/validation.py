@@ -1,6 +1,7 @@
 """Measuring the EMA while it trains, by a cheap protocol, and keeping the best model so far."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from limner.core.distributed import Engine
@@ -21,15 +22,17 @@ class Validation:
     Raises UserError where there are none, or too few.
     """
 
-    def __init__(self, run: Run, faces: PackedFaces, engine: Engine) -> None:
+    def __init__(self, run: Run, faces: PackedFaces, engine: Engine, stopping: Callable[[], bool]) -> None:
         self.run = run
-        self.setup = set_up(faces, EvaluationOptions(PROTOCOL, device=engine.device.type, quiet=True))
+        self.setup = set_up(
+            faces, EvaluationOptions(PROTOCOL, device=engine.device.type, quiet=True, engine=engine, stopping=stopping)
+        )
         self.metric = f"fd_{self.setup.extractor.name}"
 
-    def validate(self, model: Model) -> float:
+    def validate(self, model: Model) -> float | None:
         """Measure `model`, add the results to the run's metrics, and keep it in `best/` if it is the best so far.
 
-        Returns the Fréchet distance.
+        Returns the Fréchet distance in the main process, `None` in the others. Raises Abandoned where it was stopped.
         """
         earlier = [
             result.value
@@ -37,6 +40,8 @@ class Validation:
             if result.metric == self.metric and result.conditions() == self.setup.conditions
         ]
         results = evaluate_model(model, self.setup, self.run.path.name)
+        if not self.setup.engine.is_main:
+            return None
         append_metrics(self.run.path, results)
         value = next(result.value for result in results if result.metric == self.metric)
         if value < min(earlier, default=float("inf")):

