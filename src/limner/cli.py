@@ -316,6 +316,8 @@ def evaluate(
         force=force,
         quiet=quiet,
     )
+    if not results:  # of several processes, the main one has them
+        return
     console.print(results_table(results, console.width))
     for sentence in describe(results, warnings=quiet):  # without --quiet they were said before the measuring
         _say(sentence)
