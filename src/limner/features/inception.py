@@ -53,7 +53,7 @@ class Inception:
         network.load_state_dict(state, assign=True)
         self.weights_sha256 = WEIGHTS_SHA256
         self._device = torch.device(device)
-        self._batch = BATCH if device == "cpu" else DEVICE_BATCH
+        self._batch = BATCH if torch.device(device).type == "cpu" else DEVICE_BATCH
         self._network: nn.Module = network.eval().requires_grad_(False)
         self._network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -48,7 +48,7 @@ class Lite0:
         """On the CPU with as many threads as torch has now; on another device with torch, in fp32 without TF32."""
         network = load_network(weights)
         self.weights_sha256 = LITE0_SHA256
-        if device == "cpu":
+        if torch.device(device).type == "cpu":
             self._batch, self._forward = BATCH, _onnx_forward(network)
         else:
             self._batch, self._forward = DEVICE_BATCH, torch_forward(network, torch.device(device))

@@ -25,7 +25,7 @@ class Validation:
     def __init__(self, run: Run, faces: PackedFaces, engine: Engine, stopping: Callable[[], bool]) -> None:
         self.run = run
         self.setup = set_up(
-            faces, EvaluationOptions(PROTOCOL, device=engine.device.type, quiet=True, engine=engine, stopping=stopping)
+            faces, EvaluationOptions(PROTOCOL, device=str(engine.device), quiet=True, engine=engine, stopping=stopping)
         )
         self.metric = f"fd_{self.setup.extractor.name}"
 
