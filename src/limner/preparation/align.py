@@ -24,10 +24,11 @@ from limner.preparation.workers import Loaded, PreparedImage
 POINTS = np.array([[69.6, 111.7], [108.4, 111.7], [88.0, 135.7], [71.5, 152.6], [106.5, 152.6]])
 """Where O-Net sees the eyes, nose and mouth of CelebA's aligned images: means over 248 of them."""
 WEIGHTS = np.array([1, 1, 0, 0.5, 0.5])
-"""How much each point counts. The nose moves most when a head turns, the mouth when it speaks."""
+"""How much each point counts, chosen on the same images. The nose moves when a head turns, the mouth when it speaks."""
 LOOKS = ((41.0, 78.5, 95.0), (33.5, 71.0, 110.0))
 """Left, top and side of the squares of the aligned frame that O-Net looks at."""
 MIRRORED = [1, 0, 2, 4, 3]
+"""Which point each one is in the mirror."""
 ROUNDS = 2
 MIN_PROBABILITY = 0.5
 MAX_ENLARGEMENT = 1.5
@@ -77,19 +78,22 @@ class FaceFinder:
 
     def _refined(self, photo: Image.Image, points_52: Floats) -> tuple[Similarity, float]:
         """The similarity, and how probable it is that there is a face."""
-        similarity = Similarity.fit(points_52, POINTS)
-        probability = 0.0
+        similarity, probability = Similarity.fit(points_52, POINTS), 0.0
         for _ in range(ROUNDS):
-            squares = [upright(photo, similarity, *look, O_SIDE) for look in LOOKS]
-            mirrored = [square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for square in squares]
-            points_N52, face_N = self._mtcnn.place([*squares, *mirrored])
-            points_N52[len(squares) :, :, 0] = 1 - points_N52[len(squares) :, :, 0]
-            points_N52[len(squares) :] = points_N52[len(squares) :, MIRRORED]
-            corners_N2, sides_N = np.array(LOOKS)[:, :2], np.array(LOOKS)[:, 2]
-            seen_N52 = np.tile(corners_N2, (2, 1))[:, None] + points_N52 * np.tile(sides_N, 2)[:, None, None]
-            similarity = similarity.then(Similarity.fit(seen_N52.mean(axis=0), POINTS))
-            probability = float(face_N.mean())
+            seen_52, probability = self._look(photo, similarity)
+            similarity = similarity.then(Similarity.fit(seen_52, POINTS))
         return similarity, probability
+
+    def _look(self, photo: Image.Image, similarity: Similarity) -> tuple[Floats, float]:
+        """Where O-Net sees the points in the aligned frame, 5 x 2, and how probable it is that there is a face."""
+        squares = [upright(photo, similarity, *look, O_SIDE) for look in LOOKS]
+        mirrored = [square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for square in squares]
+        points_N52, face_N = self._mtcnn.place([*squares, *mirrored])
+        straight_N52, mirrored_N52 = np.split(points_N52, 2)
+        points_N52 = (straight_N52 + mirrored_N52[:, MIRRORED] * (-1, 1) + (1, 0)) / 2
+        looks_N3 = np.array(LOOKS)
+        seen_N52 = looks_N3[:, None, :2] + points_N52 * looks_N3[:, 2, None, None]
+        return seen_N52.mean(axis=0), float(face_N.mean())
 
 
 def upright(
