@@ -14,6 +14,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,7 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     result = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
-    result["machine"] = machine_facts(torch.device("cpu"))
+    result |= {"machine": machine_facts(torch.device("cpu")), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
     if arguments.detectors:
         result["detectors"] = compare_detectors(arguments.celeba, arguments.detectors)
     else:

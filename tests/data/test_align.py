@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +27,7 @@ if find_spec("mtcnn") is None:
 
 from limner.preparation.align import FaceFinder, Similarity, upright
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "photos.md"
+ROOT = Path(__file__).resolve().parents[2]
 COUNT = 8
 EMPTY = 25
 ENLARGED = 3
@@ -211,19 +212,27 @@ def test_force_replaces_an_aligned_data_set(group: Path, tmp_path: Path) -> None
         assert len(align(group, tmp_path / "out", faces="largest", force=True)) == 3
 
 
-def test_commands_of_the_guide(group: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "photos").symlink_to(group)
-    lines = [
-        line.split() for line in GUIDE.read_text(encoding="utf-8").splitlines() if line.startswith("    limner prepare")
-    ]
-    assert len(lines) == 2
-    for _, *arguments in lines:
-        done = CliRunner().invoke(app, [*arguments, "--workers", "1"], catch_exceptions=False)
-        assert done.exit_code == 0
-        assert "look at" in done.output
-        assert "alignment.png" in done.output
-    assert CliRunner().invoke(app, [*lines[0][1:], "--faces", "both"]).exit_code == 2
+def test_command(group: Path, tmp_path: Path) -> None:
+    arguments = ["prepare", str(group), str(tmp_path / "out"), "--align", "--workers", "1"]
+    assert CliRunner().invoke(app, [*arguments, "--faces", "both"]).exit_code == 2
+    done = CliRunner().invoke(app, [*arguments, "--faces", "largest"])
+    assert done.exit_code == 0
+    assert "3 images" in done.output
+    assert "alignment.png" in done.output
+
+
+def test_the_guide_has_the_numbers_of_the_benchmark() -> None:
+    page = (ROOT / "docs" / "photos.md").read_text(encoding="utf-8").replace(" %", "%")
+    results = json.loads((ROOT / "benchmarks" / "results" / "align.json").read_text(encoding="utf-8"))
+    measured = results["align"]
+    assert f"| faces found | {measured['found']:.1%} |" in page
+    assert f"median {measured['eyes_p50']:.1%}, 95th percentile {measured['eyes_p95']:.1%}" in page
+    assert f"photos a second of CPU time on two cores | {measured['photos_per_second_of_two_cores']:.0f} |" in page
+    for kind, digits in (("aligned", 1), ("central_square", 0), ("other_originals", 1)):
+        assert f"| {measured[f'fd_lite0_{kind}']:.{digits}f} |" in page
+    for row in results["detectors"]:
+        numbers = f"{row['found']:.0%} | {row['eyes_p50']:.1%} | {row['eyes_p95']:.1%} | {row['cpu_ms']:.0f} ms"
+        assert numbers in page, row["detector"]
 
 
 # --- what cannot be aligned -------------------------------------------------------------------------------------------
