@@ -19,12 +19,12 @@ import limner
 from limner.cli import app
 from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
-from limner.preparation import work
 from limner.preparation.prepare import prepare
 
 if find_spec("mtcnn") is None:
     pytest.skip("the extra align is not installed", allow_module_level=True)
 
+from limner.preparation import mtcnn
 from limner.preparation.align import FaceFinder, Similarity, upright
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -259,7 +259,7 @@ def test_sources_that_are_aligned_already(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_one_line_names_it(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "find_spec", lambda name: None)
+    monkeypatch.setattr(mtcnn, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"finding faces needs an extra: pip install 'limner\[align\]'"):
         align(photos, tmp_path / "out")
 

@@ -121,15 +121,21 @@ class _Network(nn.Module):
         return [output.numpy() for output in (*outputs, logits.softmax(dim=1)[:, 1])]
 
 
-def _weights(name: str) -> list[NDArray[np.float32]]:
+def find_weights() -> Path:
+    """The folder of the package's weights; raises UserError where it is not installed."""
     package = find_spec("mtcnn")  # importing it would need TensorFlow
-    if package is None or not package.submodule_search_locations:
-        raise UserError("finding faces needs an extra: pip install 'limner[align]'")
+    places = (package and package.submodule_search_locations) or []
+    for folder in (Path(place, "assets", "weights") for place in places):
+        if (folder / "onet.lz4").is_file():
+            return folder
+    raise UserError("finding faces needs an extra: pip install 'limner[align]'")
+
+
+def _weights(name: str) -> list[NDArray[np.float32]]:
+    folder = find_weights()
     import joblib
 
-    arrays: list[NDArray[np.float32]] = joblib.load(
-        Path(package.submodule_search_locations[0], "assets", "weights", f"{name}.lz4")
-    )
+    arrays: list[NDArray[np.float32]] = joblib.load(folder / f"{name}.lz4")
     return arrays
 
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -80,10 +79,10 @@ def _open_files(opened: Source, info: SourceInfo, crop_name: str | None, size: i
 def _open_aligned(opened: Source, info: SourceInfo, crop_name: str | None, size: int, faces: Faces) -> Work:
     if opened.kind == "celeba":
         raise UserError(f"{info.name} is CelebA, which is aligned already: leave --align out")
-    if find_spec("mtcnn") is None:
-        raise UserError("finding faces needs an extra: pip install 'limner[align]'")
     from limner.preparation.align import RESAMPLING, Align
+    from limner.preparation.mtcnn import find_weights
 
+    find_weights()
     name = crop_name or DEFAULT_CROP
     crop = find_crop(name, None)
     crop_info = CropInfo(preset=name, box=crop.box(*ALIGNED_SIZE), aligned=faces)
