@@ -10,8 +10,16 @@ from limner.core.options import Force, Quiet
 
 
 def export_command(
-    model: Annotated[str, typer.Argument(help="A run, a model folder, or the name of a shipped model.")],
-    to: Annotated[str, typer.Option(help="onnx: one ONNX file. html: a page that generates in the browser.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A run, a model folder, the name of a shipped model, or USER/NAME@REVISION of the Hub."),
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="onnx: a file. html: a page that generates in the browser. hub: a folder for the Hugging Face Hub."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="File or folder to write.")],
     precision: Annotated[
         str | None,
@@ -23,6 +31,8 @@ def export_command(
     runtime: Annotated[
         Path | None, typer.Option(help="html: folder with the files of onnxruntime-web. Default: fetch them from npm.")
     ] = None,
+    repo: Annotated[str | None, typer.Option(help="hub: what the Hub shall call the model, USER/NAME.")] = None,
+    push: Annotated[bool, typer.Option("--push", help="hub: also upload the folder, and its page as a Space.")] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -36,6 +46,8 @@ def export_command(
         precision=precision,  # type: ignore[arg-type]
         single_file=single_file,
         runtime=runtime,
+        repo=repo,
+        push=push,
         force=force,
         quiet=quiet,
     )

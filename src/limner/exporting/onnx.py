@@ -57,20 +57,18 @@ class ImageGenerator(nn.Module):
         return images
 
 
-def to_onnx(model: Model, precision: Precision = "fp32", quiet: bool = False) -> OnnxFile:
-    """The generator of `model`, on the CPU, as ONNX.
+def to_onnx(
+    model: Model, precision: Precision = "fp32", quiet: bool = False, graph: "ModelProto | None" = None
+) -> OnnxFile:
+    """The generator of `model`, on the CPU, as ONNX; `graph` is its `generator_graph` where that was made before.
 
-    In `fp16` the file stores weights in half precision, is half as large, and computes in fp32. Raises UserError for a
-    model of curves, where onnxscript is missing, for a weight that fp16 cannot hold, and where onnxruntime's images are
-    not those of PyTorch.
+    In `fp16` the file stores weights in half precision, is half as large, and computes in fp32. Raises UserError as
+    `generator_graph`, for a weight that fp16 cannot hold, and where onnxruntime's images are not those of PyTorch.
     """
     import onnx
 
-    if model.config.kind == "curves":
-        raise UserError(f"This model ({model.config.recipe}) makes curves, no images: export it with --to html.")
-    if find_spec("onnxscript") is None:
-        raise UserError("An ONNX export needs onnxscript: pip install 'limner[export]'.")
-    proto = _graph(model)
+    proto = onnx.ModelProto()
+    proto.CopyFrom(graph or generator_graph(model))
     if precision == "fp16":
         _store_in_half(proto)
     onnx.helper.set_model_props(proto, _metadata(model.config, precision))
@@ -87,7 +85,15 @@ def to_onnx(model: Model, precision: Precision = "fp32", quiet: bool = False) ->
     return OnnxFile(content, largest, float(difference_BCHW.mean()))
 
 
-def _graph(model: Model) -> "ModelProto":
+def generator_graph(model: Model) -> "ModelProto":
+    """The computation of `ImageGenerator` in ONNX, with weights in fp32.
+
+    Raises UserError for a model of curves, and where onnxscript is missing.
+    """
+    if model.config.kind == "curves":
+        raise UserError(f"This model ({model.config.recipe}) makes curves, no images: export it with --to html.")
+    if find_spec("onnxscript") is None:
+        raise UserError("An ONNX export needs onnxscript: pip install 'limner[export]'.")
     network = ImageGenerator(_folded(model), model.config.pixel_range).eval()
     attributes = len(model.config.attribute_names)
     # With an example of one image, the exporter would fix N at 1.

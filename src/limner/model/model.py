@@ -86,7 +86,7 @@ class Model:
     @classmethod
     @checked
     def load(cls, path: str | Path, device: str = "cpu") -> Self:
-        """Load a model folder, the model of a run, or by its name one that comes with Limner.
+        """Load a model folder, the model of a run, by its name one that comes with Limner, or one of the Hub.
 
         Raises UserError where there is none, its files are broken or do not fit each other, or there is no such device.
         """
@@ -294,7 +294,8 @@ The exact settings are in `config.json`. Its images are synthetic; say so wherev
 
 @checked
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """Load a model onto `device`: a run, a model folder, or the name of one that comes with Limner (`faces`).
+    """Load a model onto `device`: a run, a model folder, the name of one that comes with Limner (`faces`), or one on
+    the Hugging Face Hub, `user/name@revision`.
 
     Raises UserError where there is none, its files are broken or do not fit each other, or there is no such device.
     """
