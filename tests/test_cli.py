@@ -66,6 +66,7 @@ def test_public_api() -> None:
         "load",
         "prepare",
         "resume",
+        "sweep",
         "train",
         "verify",
     ]

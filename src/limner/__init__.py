@@ -12,7 +12,7 @@ neither torch nor numpy.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["compare", "evaluate", "export", "label", "load", "prepare", "resume", "train", "verify"]
+__all__ = ["compare", "evaluate", "export", "label", "load", "prepare", "resume", "sweep", "train", "verify"]
 
 if TYPE_CHECKING:
     from limner.evaluation.evaluate import evaluate
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from limner.model.model import load
     from limner.preparation.prepare import prepare
     from limner.reports.compare import compare
+    from limner.sweeping.sweep import sweep
     from limner.training.session import resume, train
 
     __version__: str
@@ -36,6 +37,7 @@ _HOME = {
     "compare": "limner.reports.compare",
     "export": "limner.exporting.export",
     "verify": "limner.images.verify",
+    "sweep": "limner.sweeping.sweep",
 }
 
 

@@ -22,6 +22,7 @@ from limner.exporting.command import export_command
 from limner.images.command import verify_command
 from limner.judge.command import judge_app, label_command
 from limner.studio.command import studio_command
+from limner.sweeping.command import sweep_command
 
 app = typer.Typer(
     name="limner",
@@ -364,6 +365,7 @@ app.add_typer(explore_app, name="explore")
 app.command("export")(export_command)
 app.command("verify")(verify_command)
 app.command("studio")(studio_command)
+app.command("sweep")(sweep_command)
 
 app.add_typer(judge_app, name="judge")
 

@@ -12,6 +12,7 @@ from limner.core.errors import UserError
 from limner.recipes import recipe_names, recipe_text
 from limner.recipes.messages import KINDS, explain, tags
 from limner.recipes.schema import Recipe
+from limner.recipes.toml import toml_value
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -58,17 +59,13 @@ def _override(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
         key, equals, text = (part.strip() for part in override.partition("="))
         if not equals or not key:
             raise UserError(f"--set {override!r} is not of the form key=value, such as optimizer.generator.lr=1e-4.")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text  # words need no quotes
         *tables, last = key.split(".")
         table = tree
         for part in tables:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise UserError(f"--set {override!r}: {part} is a setting, not a table.")
-        table[last] = value
+        table[last] = toml_value(text)
         given.add(key)
     # Another optimiser or network has other settings: those of the one it replaces go with it.
     for tag, kinds in KINDS.items():

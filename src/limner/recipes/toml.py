@@ -1,6 +1,7 @@
 """A recipe's tree of tables as TOML, and flat: dotted keys and their values."""
 
 import json
+import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,3 +21,11 @@ def to_toml(tree: Mapping[str, Any], path: str = "") -> str:
     tables = [to_toml(value, f"{path}{key}.") for key, value in tree.items() if isinstance(value, Mapping)]
     header = f"[{path.rstrip('.')}]\n" if path and values else ""
     return "\n".join(part for part in [header + values, *tables] if part)
+
+
+def toml_value(text: str) -> Any:
+    """The value that `text` is in TOML, or `text` itself: words need no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -74,8 +74,8 @@ def _face(model: Model, result: Result, index: int, labels_NA: NDArray[np.uint8]
     return face_HWC
 
 
-def data_uri(image: Image.Image) -> str:
-    """An image as a data URI (lossless WebP)."""
+def data_uri(image: Image.Image, lossless: bool = True) -> str:
+    """An image as a data URI (WebP)."""
     content = io.BytesIO()
-    image.save(content, "WEBP", lossless=True)
+    image.save(content, "WEBP", lossless=lossless, quality=85)
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
