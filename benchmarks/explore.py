@@ -51,7 +51,7 @@ SUMS = {  # and what the sum should have
     "smiling female - female + male": {"Smiling": 1, "Male": 1},
     "eyeglasses male - male + female": {"Eyeglasses": 1, "Male": 0},
 }
-SEEDS, FACES_OF_A_SUM = 10, 10
+SEEDS, FACES_OF_A_SUM = 5, 20
 FRESH_SEED, FRESH = 99, 64  # samples that no direction was learned from
 KINDS = ("generated", "held_out")
 PROJECTED, RANDOM, STEPS, POOL = 50, 1000, 250, 512
@@ -88,7 +88,7 @@ def step_range(frames: list[NDArray[np.float64]]) -> list[float]:
 
 
 def arithmetic(model: Model, _: PackedFaces | None, __: Path) -> dict[str, Any]:
-    """How many of 100 faces of a sum, ten for each of ten seeds, have what the sum should have."""
+    """How many of 100 faces of a sum, twenty for each of five seeds, have what the sum should have."""
     judge = load_judge()
     found = {}
     for expression, wanted in SUMS.items():
