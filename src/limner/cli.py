@@ -5,9 +5,7 @@ import io
 import os
 import sys
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
@@ -15,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from limner.core.console import notes
 from limner.core.errors import Interrupted, ProcessLost, UserError
 from limner.core.options import Device, Force, Quiet
 from limner.explore.command import explore_app
@@ -130,7 +129,7 @@ def prepare(
     """Crop, resize and pack images once, so that training does not decode them again."""
     from limner.preparation.prepare import prepare as run_prepare
 
-    with _notes(quiet):
+    with notes(quiet):
         prepared = run_prepare(
             source,
             out,
@@ -240,7 +239,7 @@ def sample(
     """Sample new faces. Every image is marked as synthetic and records how it was made."""
     from limner.model import sample as sampling
 
-    with _notes(quiet):
+    with notes(quiet):
         if recreate is not None:
             path = sampling.recreate(recreate, out, model=model, force=force)
         elif model is None:
@@ -383,15 +382,6 @@ def bench(
     from limner.bench import bench as run_bench
 
     run_bench(recipe, steps=steps, out=out, overrides=set_ or [])
-
-
-@contextmanager
-def _notes(quiet: bool) -> Iterator[None]:
-    """Warnings of the library as notes of one line on stderr; none where the user wants it quiet."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore" if quiet else "default", category=UserWarning)
-        warnings.showwarning = lambda message, *_, **__: print(f"Note: {message}", file=sys.stderr)
-        yield
 
 
 def _say(text: str) -> None:

@@ -1,5 +1,7 @@
 """Progress bars for everything that takes more than a moment: speed, part done and time left, on stderr."""
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -38,3 +40,12 @@ def progress_bar(label: str, total: int | None, unit: str, quiet: bool = False) 
     with Progress(*columns, console=console, disable=quiet) as bar:
         task = bar.add_task(label, total=total)
         yield lambda n: bar.advance(task, n)
+
+
+@contextmanager
+def notes(quiet: bool = False) -> Iterator[None]:
+    """Show warnings of the library as notes of one line on stderr; none with `quiet`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore" if quiet else "default", category=UserWarning)
+        warnings.showwarning = lambda message, *_, **__: print(f"Note: {message}", file=sys.stderr)
+        yield

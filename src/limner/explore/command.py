@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from limner.core.console import notes
 from limner.core.options import Device, Force, Quiet
 
 explore_app = typer.Typer(
@@ -59,19 +60,20 @@ def arithmetic(
     """Add and subtract attributes and faces in the latent space, and show the terms beside the sum."""
     from limner.explore.sums import arithmetic as run
 
-    written = run(
-        model,
-        expression,
-        out,
-        count=count,
-        variation=variation,
-        samples=samples,
-        seed=seed,
-        judge=judge,
-        device=device,
-        force=force,
-        quiet=quiet,
-    )
+    with notes(quiet):
+        written = run(
+            model,
+            expression,
+            out,
+            count=count,
+            variation=variation,
+            samples=samples,
+            seed=seed,
+            judge=judge,
+            device=device,
+            force=force,
+            quiet=quiet,
+        )
     typer.echo(written)
 
 
