@@ -26,6 +26,22 @@ def real_celeba() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs `limner` with arguments that it must refuse, with exit status 2 and one line, which is returned."""
+    from limner.cli import main
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["limner", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert stopped.value.code == 2, line
+        return line
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator["Browser"]:
     """A headless Chromium; the test is skipped where Playwright or Chromium is not installed."""

@@ -67,6 +67,14 @@ def test_verdicts(signs: dict[str, float], expected: str) -> None:
     assert verdict(log(**signs)) == expected
 
 
+def test_a_run_that_starts_from_a_model_has_no_grace() -> None:
+    lines = log(first=1_000, nearest_training=0.95)[-5:]
+    early = [line | {"images_seen": 1_000 * (index + 1)} for index, line in enumerate(lines)]
+    assert early[-1]["images_seen"] < GRACE
+    assert verdict(early) == "learning"
+    assert verdict(early, seen_before=GRACE) == "memorising"
+
+
 @pytest.mark.parametrize(
     "signs",
     [
