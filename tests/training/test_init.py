@@ -199,15 +199,21 @@ def test_a_discriminator_beside_a_model_is_taken_where_it_fits(
     base: Path, faces32: PackedFaces, tmp_path: Path
 ) -> None:
     weights = network(checkpoint(base, 8), "discriminator")
-    fitting = {"discriminator": {"network": "modern", "width": 4}, "conditioning": {"method": "projection"}}
-    model = beside(tmp_path / "model", base / "model", fitting, weights)
+
+    def settings(width: int) -> dict[str, object]:
+        return {"discriminator": {"network": "modern", "width": width}, "conditioning": {"method": "projection"}}
+
+    model = beside(tmp_path / "model", base / "model", settings(4), weights)
     begun = network(checkpoint(finetune(tmp_path / "run", faces32, model), 0), "discriminator")
     assert same(begun, {key: value.half().float() for key, value in weights.items()})
 
-    fitting["discriminator"]["width"] = 8
-    other = beside(tmp_path / "other", base / "model", fitting, weights)
+    other = beside(tmp_path / "other", base / "model", settings(8), weights)
     run = finetune(tmp_path / "fresh", faces32, other)
     assert json.loads((run / "run.json").read_text())["init"]["networks"] == ["generator"]
+
+    weights["linear.bias"] = weights["linear.bias"][:1]
+    with pytest.raises(UserError, match="does not hold the discriminator that its settings describe"):
+        finetune(tmp_path / "short", faces32, beside(tmp_path / "cut", base / "model", settings(4), weights))
 
     (model / "discriminator.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="is damaged"):

@@ -72,7 +72,10 @@ def initialise(state: State, init: str | Path, recipe: Recipe, attribute_names: 
     else:
         weights |= _shipped_discriminator(find_model(run) / DISCRIMINATOR, recipe)
     for name, tensors in weights.items():
-        state.networks[name].load_state_dict(tensors)
+        try:
+            state.networks[name].load_state_dict(tensors)
+        except RuntimeError:
+            raise UserError(f"{init} does not hold the {name} that its settings describe: {MEND}.") from None
     networks = tuple(name for name in state.optimizers if name in weights)
     return Init(str(init), model.config.weights_sha256, model.config.images_seen, model.config.licence, networks)
 
@@ -96,7 +99,7 @@ def _check_attributes(init: str | Path, config: ModelConfig, recipe: Recipe, giv
     differs = f"{len(other)} differ, such as {other[0]}" if other else "their order differs"
     mend = "prepare the data with --labels, a CSV that has exactly these columns in their order"
     if wanted == CELEBA_ATTRIBUTES:
-        mend = "limner label DATA --out DATA2 labels the images with those of CelebA"
+        mend = "limner label DATA --out DATA2 --replace labels the images with those of CelebA"
     raise UserError(f"{init} has other attributes than the data ({differs}): {mend}.")
 
 
@@ -141,7 +144,7 @@ def _shipped_discriminator(file: Path, recipe: Recipe) -> dict[str, dict[str, Te
         return {}
     try:
         with safe_open(file, "pt") as opened:
-            settings = json.loads(opened.metadata()[SETTINGS])
+            settings = dict(json.loads(opened.metadata()[SETTINGS]))
         tensors = load_file(file)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         raise UserError(f"{file} is damaged: {MEND}.") from None
