@@ -130,21 +130,33 @@ def make_data(celeba: Path, work: Path) -> None:
     write_part(drawn, {"train": drawn.rows("train")[:200], **parts}, work / "drawn200")
 
 
+def where(row: Row, work: Path) -> str:
+    """The model of a row: its run, or the model as it is."""
+    if row.recipe:
+        return str(work / "runs" / row.name.replace(", ", "-").replace(" ", "-"))
+    return str(work / "base") if row.init == "base" else row.init
+
+
 def measure(row: Row, work: Path) -> dict[str, Any]:
     """Train, if there is something to train, and measure."""
-    out, spent = work / "runs" / row.name.replace(", ", "-").replace(" ", "-"), 0.0
-    init = str(work / "base") if row.init == "base" else row.init
+    spent, init = 0.0, str(work / "base") if row.init == "base" else row.init
     if row.recipe:
         begun = time.process_time()
         overrides = [*row.overrides, UNMEASURED]
-        train(row.recipe, work / row.data, out, images=row.images, overrides=overrides, init=init or None, force=True)
+        train(
+            row.recipe,
+            work / row.data,
+            where(row, work),
+            images=row.images,
+            overrides=overrides,
+            init=init or None,
+            force=True,
+        )
         spent = time.process_time() - begun
-    model = str(out) if row.recipe else init
-    results = evaluate(model, work / row.data, samples=SAMPLES, quiet=True)
+    results = evaluate(where(row, work), work / row.data, samples=SAMPLES, quiet=True)
     machine = machine_facts(torch.device("cpu"))
     return {
         **row._asdict(),
-        "model": model if not row.init or row.recipe else row.init,
         "cpu_seconds": round(spent),
         "n_real": results[0].n_real,
         "n_fake": results[0].n_fake,
@@ -179,7 +191,7 @@ def draw(found: dict[str, dict[str, Any]], work: Path) -> None:
     """The same latents through every model that was measured, a line each."""
     sheets = []
     for one in found.values():
-        model = Model.load(str(work / "base") if one["model"] == "base" else one["model"])
+        model = Model.load(where(Row(*(one[key] for key in Row._fields)), work))
         data = PackedFaces.open(work / one["data"])
         y_BA = torch.from_numpy(data.attributes_NA[data.rows("test")[:SHOWN]]).float()
         z_BZ = torch.randn(SHOWN, model.config.latent_size, generator=torch.Generator().manual_seed(0))
