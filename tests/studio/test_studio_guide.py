@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from studios import serving
 
+from limner import cli
 from limner.studio import editing
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "studio.md").read_text(encoding="utf-8")
@@ -71,6 +72,19 @@ def test_requests_are_answered_with_what_they_ask_for(monkeypatch: pytest.Monkey
                 assert Image.open(io.BytesIO(content)).format == name.rpartition(".")[2].upper()
             else:
                 assert json.loads(content).keys() & {"faces", "png"}
+
+
+def test_the_image_of_docker_starts_the_studio() -> None:
+    """As far as can be told without building it: its command is understood, and what it copies is there."""
+    import typer
+
+    root = Path(__file__).resolve().parents[2]
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", (root / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    _, name, *arguments = json.loads(entry)
+    command = typer.main.get_command(cli.app).commands[name]  # type: ignore[attr-defined]
+    with command.make_context(name, arguments) as context:
+        assert (context.params["host"], context.params["public"]) == ("0.0.0.0", True)
+    assert (root / "constraints.txt").is_file()
 
 
 def test_the_table_names_every_request_of_the_api() -> None:

@@ -45,7 +45,8 @@ def serve(
     token = new_token() if host not in LOOPBACK else None
     folder = None if runs is None else Path(runs)
     app = create_app(models, runs=folder, data=data, host=host, token=token, device=device)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    address = f"http://{name}:{port}/" + (f"?token={token}" if token else "")
     config = uvicorn.Config(
         app,
         host=host,

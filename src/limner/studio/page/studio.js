@@ -46,7 +46,8 @@ export const studio = { model: () => models.get(select.value) };
 async function fillModels() {
   const found = await askJson("api/models");
   for (const model of found) {
-    const text = model.problem ? `${model.name} (cannot be read)` : `${model.name} (${model.size} × ${model.size})`;
+    const what = model.problem ? "cannot be read" : model.kind === "curves" ? "curves" : `${model.size} × ${model.size}`;
+    const text = `${model.name} (${what})`;
     if (!models.has(model.name)) select.append(make("option", { value: model.name }, text));
     models.set(model.name, model);
   }

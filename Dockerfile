@@ -1,0 +1,12 @@
+# The studio for other machines: docker build -t limner . && docker run --publish 7860:7860 limner
+# It prints an address with a token. Models and runs: --volume "$PWD/runs:/runs" limner faces --runs /runs
+FROM python:3.12-slim
+WORKDIR /limner
+COPY . .
+RUN pip install --no-cache-dir --constraint constraints.txt torch \
+    && pip install --no-cache-dir --constraint constraints.txt '.[studio,video,align]' \
+    && useradd --create-home limner
+USER limner
+WORKDIR /home/limner
+EXPOSE 7860
+ENTRYPOINT ["limner", "studio", "--host", "0.0.0.0", "--public"]
