@@ -145,7 +145,7 @@ def broken_uploads() -> dict[str, bytes]:
 def test_broken_uploads_are_a_sentence(client: "TestClient", model_folder: Path, name: str) -> None:
     reply = client.post(f"/api/project?model={model_folder}", content=broken_uploads()[name])
     assert reply.status_code == 400, name
-    assert reply.json()["error"].startswith("The photo cannot be used: ")
+    assert reply.json()["error"].startswith("The photo cannot be projected, ")
     assert "passwd" not in reply.text
 
 
@@ -178,7 +178,9 @@ def test_a_face_is_edited_on_the_page(browser: "Browser", conditional: str, tmp_
         page.get_by_role("img", name="The photo, cut to the face").wait_for()
         assert said == []
         page.get_by_label("Or a photo").set_input_files(tmp_path / "none.png")
-        page.get_by_role("alert").get_by_text("The photo cannot be used: not an image.").wait_for()
+        page.get_by_role("alert").get_by_text(
+            "The photo cannot be projected, not an image: give a photo of a face."
+        ).wait_for()
         page.get_by_role("tab", name="Morph").click()
         assert page.locator("#tray img").count() == 1
         page.close()

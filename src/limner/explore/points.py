@@ -19,7 +19,6 @@ from limner.core.batching import batches_of
 from limner.core.errors import UserError
 from limner.core.pixels import SHIFT_AND_SCALE
 from limner.core.version import __version__
-from limner.images.marks import Mark
 from limner.images.png import generated_png
 from limner.latent.latents import face_latents
 from limner.model.model import BATCH, Model
@@ -100,7 +99,7 @@ def to_unit(x_NCHW: Tensor, model: Model) -> Tensor:
 
 def signed_png(image: Image.Image, model: Model, command: str, **settings: Any) -> bytes:
     """An image of what `model` generated as a PNG with its mark, and how it was made."""
-    mark = Mark.now(model.config.recipe, model.config.weights_sha256)
+    mark = model.new_mark()
     return generated_png(image, provenance(model, command, **settings), mark)
 
 

@@ -45,10 +45,11 @@ def read_targets(files: Sequence[Path], model: Model) -> NDArray[np.uint8]:
     names = [str(file) for file in files]
     crop = CROPS.get(str(model.config.data.get("crop")), Crop(None))
     align = Align(Files(names), crop, model.config.size, every=False)
-    return np.stack([_read_target(name, align) for name in names])
+    return np.stack([read_target(name, align) for name in names])
 
 
-def _read_target(name: str, align: Align) -> NDArray[np.uint8]:
+def read_target(name: str, align: Align) -> NDArray[np.uint8]:
+    """The one face of a file, uint8 H x W x 3; as `read_targets`."""
     size = align.size
     try:
         data = align.images.read(name)

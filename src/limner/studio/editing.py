@@ -4,20 +4,21 @@ A photo is decoded, cut to the face and projected; nothing of it is kept. Its po
 and comes with the next request like any other face.
 """
 
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from limner.core.errors import UserError
 from limner.explore.attribute_directions import Directions, DirectionsConfig, fit_directions, judged_inputs
 from limner.explore.inversion import invert
-from limner.explore.points import Points, generate, open_model, provenance
+from limner.explore.points import Points, generate, open_model
+from limner.explore.targets import read_target
 from limner.images.png import generated_png, plain_png
 from limner.judge.judge import load_judge
 from limner.model.model import Model
-from limner.preparation.crops import ALIGNED_SIZE, CROPS, Crop, Rejected, decode, read_upright
-from limner.studio.faces import data_url, point_of
+from limner.preparation.align import Align
+from limner.preparation.crops import CROPS, Crop
+from limner.studio.faces import data_url, made_by, point_of
 from limner.studio.requests import EditRequest, Face, LatentPoint
 from limner.studio.shelf import grouped
 
@@ -59,7 +60,7 @@ def edit(model: Model, directions: Directions, request: EditRequest) -> JSON:
     """The face, moved; raises UserError for an attribute without a direction."""
     moved = directions.move(model, point_of(model, request.face), request.by)
     image_HWC = generate(model, moved)[0]
-    settings = provenance(model, "studio edit", face=request.face.model_dump(exclude_defaults=True), by=request.by)
+    settings = made_by(model, "edit", face=request.face.model_dump(exclude_defaults=True), by=request.by)
     png = generated_png(Image.fromarray(image_HWC), settings, model.new_mark())
     return {"png": data_url(png), "face": Face(point=_numbers(moved)).model_dump()}
 
@@ -67,44 +68,34 @@ def edit(model: Model, directions: Directions, request: EditRequest) -> JSON:
 def project(model: Model, photo: bytes) -> JSON:
     """The face of the model that comes nearest to a photo.
 
-    Raises UserError where the photo cannot be read or is too small.
+    Raises UserError where the photo cannot be read, or has no face or a small one.
     """
     open_model(model)
-    try:
-        target_HWC, aligned = cut_face(photo, model)
-    except Rejected as reason:
-        raise UserError(f"The photo cannot be used: {reason}.") from None
+    crop = CROPS.get(str(model.config.data.get("crop")), Crop(None))
+    upload = Upload(photo)
+    target_HWC = read_target(upload.names[0], Align(upload, crop, model.config.size, every=False))
     found = invert(model, target_HWC[None], steps=STEPS, samples=STARTS, seed=0)
-    settings = provenance(model, "studio project", steps=STEPS, samples=STARTS)
+    settings = made_by(model, "project", steps=STEPS, samples=STARTS)
     png = generated_png(Image.fromarray(found.images_NHWC[0]), settings, model.new_mark())
     return {
         "face": Face(point=_numbers(found.points)).model_dump(),
         "png": data_url(png),
         "photo": data_url(plain_png(Image.fromarray(target_HWC))),
-        "aligned": aligned,
         "pixels": float(found.pixels_N[0]),
     }
 
 
-def cut_face(photo: bytes, model: Model) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], bool]:
-    """The face in a photo as the model's training images are cut, uint8 H x W x 3, and whether one was found.
+@dataclass
+class Upload:
+    """A photo in memory in the place of image files."""
 
-    Where none is found, or the extra `align` is missing, it is the central square. `Rejected` says what is wrong.
-    """
-    size, crop = model.config.size, CROPS.get(str(model.config.data.get("crop")), Crop(None))
-    whole = read_upright(photo)
-    if whole.size == ALIGNED_SIZE:
-        return decode(photo, crop, size).copy(), True
-    try:
-        from limner.preparation.align import FaceFinder, upright
+    content: bytes
+    names: list[str] = field(default_factory=lambda: ["The photo"])
+    rejects: dict[str, str] = field(default_factory=dict)
 
-        found = FaceFinder()(whole)
-    except (ImportError, UserError):
-        found = []
-    if not found:
-        return decode(photo, Crop(None), size).copy(), False
-    left, top, right, _ = crop.box(*ALIGNED_SIZE)
-    return np.array(upright(whole, found[0], left, top, right - left, size)), True
+    def read(self, name: str, limit: int = 0) -> bytes:
+        """Its bytes; the guard has limited them."""
+        return self.content
 
 
 def _numbers(point: Points) -> LatentPoint:

@@ -92,7 +92,7 @@ def morph(model: Model, request: MorphRequest) -> bytes | JSON:
     spherical = model.config.latent_distribution != "uniform"
     images_NHWC = generate(model, points_between(through, t_N, spherical))
     faces = [face.model_dump(exclude_defaults=True) for face in request.faces]
-    settings = provenance(model, "studio morph", faces=faces, frames=request.frames, loop=request.loop)
+    settings = made_by(model, "morph", faces=faces, frames=request.frames, loop=request.loop)
     if request.format == "json":
         frames = [
             data_url(generated_png(Image.fromarray(image_HWC), {**settings, "frame": place}, model.new_mark()))
@@ -131,8 +131,13 @@ def _start_of(model: Model, face: Face) -> Points:
 
 def face_png(model: Model, image_HWC: NDArray[np.uint8], face: Face) -> bytes:
     """One face as a PNG that names it."""
-    settings = provenance(model, "studio face", face=face.model_dump())
+    settings = made_by(model, "face", face=face.model_dump())
     return generated_png(Image.fromarray(image_HWC), settings, model.new_mark())
+
+
+def made_by(model: Model, command: str, **settings: Any) -> JSON:
+    """What a file records of how it was made, where no `limner sample` makes it."""
+    return {**provenance(model, command, **settings), "command": f"studio {command}"}
 
 
 def settings_of(model: Model, request: FacesRequest, **changes: Any) -> Settings:

@@ -84,7 +84,6 @@ export function startEdit(studio, addToMorph) {
     const said = await reply.json();
     start(said.face, said.png, "The model’s nearest face");
     byId("edit-photo").src = said.photo;
-    byId("photo-words").textContent = said.aligned ? "Photo, cut to the face" : "Photo: no face was found, so its middle is used";
     byId("edit-photo-figure").hidden = false;
     return `Nearest face found; root mean square difference ${(said.pixels * 255).toFixed(0)} of 255.`;
   }));
