@@ -146,6 +146,20 @@ def test_faces_are_those_of_limner_sample(
     assert len(opened.requests) == (4 if form == "folder" else 2)  # with the worker's script, which is in the page
 
 
+def test_the_page_of_faces_in_the_docs(open_page: Callable[..., Opened]) -> None:
+    """It has the shipped model within it, and generates its faces."""
+    path = Path(__file__).resolve().parents[2] / "docs" / "faces.html"
+    opened = open_page(path.as_uri())
+    opened.generated()
+    model = load("faces")
+    assert opened.page.evaluate("about.weightsSha256") == model.config.weights_sha256
+    pixels = opened.page.evaluate("shown.faces.map(({ pixels }) => Array.from(pixels))")
+    found_NHWC = np.array(pixels, np.float32).reshape(16, 64, 64, 4)[..., :3]
+    assert np.abs(found_NHWC - model.sample(16, 0, precision="fp32")).mean() < 1
+    assert opened.complaints == []
+    assert len(opened.requests) == 2  # the page, and the worker's script, which is in it
+
+
 def test_selected_faces_morph_and_add_up(address: str, open_page: Callable[..., Opened], tmp_path: Path) -> None:
     opened = open_page(f"{address}/folder/index.html", 390)
     opened.generated()
