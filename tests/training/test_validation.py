@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from stand_ins import SquareMeans
 
 from limner.data.packed import PackedFaces
@@ -40,6 +41,22 @@ def test_a_run_is_measured_as_it_goes(faces32: PackedFaces, tiny: tuple[str, ...
     alone = train("dcgan32", faces32, tmp_path / "alone", images=56, **options)
     resume(alone.path, images=80, device="cpu", quiet=True)
     assert distances(alone.path) == found
+
+
+def test_best_is_the_model_it_started_from_where_training_made_that_worse(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"device": "cpu", "quiet": True}
+    base = train("dcgan32", faces32, tmp_path / "base", images=48, overrides=[*tiny, *OFTEN], **options)
+    ruin = ("optimizer.generator.lr=0.5", "ema.halflife_images=0")
+    run = train(
+        "dcgan32", faces32, tmp_path / "run", images=48, overrides=[*tiny, *OFTEN, *ruin], init=base.path, **options
+    )
+    found = distances(run.path)
+    assert [*found] == [0, 24, 48]
+    assert found[0] < min(found[24], found[48])
+    best, begun = (load(path).generator.state_dict() for path in (run.path / "best", base.path))
+    assert all(torch.equal(best[name], begun[name]) for name in begun)
 
 
 def test_data_without_held_out_images(

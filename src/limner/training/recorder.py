@@ -76,6 +76,8 @@ class Recorder:
             self._event("start")
             self._sample(self._samples())
             self._checkpoint()
+            if self.seen_before and self.recipe.record.evaluate_images:
+                self._evaluate()  # fine-tuning may only make a model worse: then best/ is the one it started from
 
     def after_step(self) -> bool:
         """Write what is due; where anything is, False if a loss, gradient or weight was not finite (`all_finite`)."""
