@@ -162,16 +162,22 @@ def test_ctrl_c_leaves_a_trial_that_goes_on(
     ]
 
 
-def test_sigterm_is_taken_as_ctrl_c(run: Callable[..., Any], no_training: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_stop_a_sweep(run: Callable[..., Any], no_training: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """Also where they were ignored before, as a shell starts a process in the background."""
+
     def stopped(job: Job, watch: Callable[[], None]) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         train(job, watch)
 
     no_training.setattr("limner.sweeping.trial.run_job", stopped)
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Interrupted):
-        run()
-    assert signal.getsignal(signal.SIGTERM) is before
+    handler = signal.signal(number, signal.SIG_IGN)
+    try:
+        with pytest.raises(Interrupted):
+            run()
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, handler)
 
 
 def test_the_trial_of_a_killed_worker_is_tried_again(

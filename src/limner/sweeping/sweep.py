@@ -105,7 +105,7 @@ def sweep(
         if not quiet:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    with warnings.catch_warnings(), _sigterm_as_ctrl_c():
+    with warnings.catch_warnings(), _stopped_by_signals():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # the worker says the same in one line
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,12 +141,15 @@ def _check(
 
 
 @contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
+def _stopped_by_signals() -> Iterator[None]:
+    """KeyboardInterrupt for SIGTERM too, and for SIGINT also where a shell has it ignored, as in the background."""
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
