@@ -230,12 +230,13 @@ def test_a_trial_of_a_worker_that_lives_stays_its_own(
     ],
 )
 def test_mistakes(
-    run: Callable[..., Any], options: dict[str, Any], words: str, no_training: pytest.MonkeyPatch
+    run: Callable[..., Any], options: dict[str, Any], words: str, no_training: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     no_training.setattr("limner.sweeping.storage.ATTEMPTS", 1)
     with pytest.raises(UserError, match=words) as error:
         run(**options)
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "study").exists()
 
 
 def test_what_is_there_is_neither_replaced_nor_gone_on_with_by_mistake(run: Callable[..., Any]) -> None:

@@ -37,6 +37,7 @@ def open_storage(url: str | None, folder: Path, grace: int) -> BaseStorage:
     trial goes to another one. Raises UserError where the database cannot be reached.
     """
     if url is None:
+        folder.mkdir(parents=True, exist_ok=True)
         path = str(folder / JOURNAL)
         return JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
     # A worker that is frozen within a transaction would hold up all others by its locks.

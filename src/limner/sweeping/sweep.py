@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from limner.core.arguments import checked
 from limner.core.console import console, progress_bar
@@ -16,9 +16,12 @@ from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
 from limner.sweeping.space import grid, read_space
 
+if TYPE_CHECKING:
+    from limner.sweeping.trial import Plan
+
 EVALUATE = "record.evaluate_images"
 VALIDATIONS = 4  # of a training, where --set says nothing else
-LEAST_GRACE = 4
+LEAST_GRACE = 4  # seconds
 
 
 class Swept(NamedTuple):
@@ -70,7 +73,6 @@ def sweep(
 
         from limner.sweeping.page import write_results
         from limner.sweeping.storage import open_storage, open_study
-        from limner.sweeping.trial import Plan
         from limner.sweeping.worker import MAX_FAILURES, Ended, Worker
     except ImportError as error:
         raise UserError(f"A sweep needs {error.name}: pip install 'limner[sweep]'.") from None
@@ -79,9 +81,55 @@ def sweep(
     if folder.exists() and not resume:
         raise UserError(f"{folder} exists: choose another --out, or go on with it with --resume.")
     faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data)
+    plan = _plan(recipe, faces, vary, overrides, trials, images, seeds, seed, device)
+    if grace < LEAST_GRACE:
+        raise UserError(f"--grace is {grace}; it must be at least {LEAST_GRACE}.")
+
+    def say(line: str) -> None:
+        if not quiet:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    with warnings.catch_warnings(), _stopped_by_signals():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # the worker says the same in one line
+        kept = open_storage(storage, folder, grace)
+        try:
+            study = open_study(kept, folder.resolve().name, plan.settings(faces.info.content_hash), resume, prune)
+            folder.mkdir(parents=True, exist_ok=True)
+            with progress_bar(f"Sweep {folder.name}", plan.total_images, "images", quiet) as advance:
+                ended = Worker(study, kept, plan, folder, say, advance).work()
+            page, best = write_results(study, plan, folder)
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+            problem = str(error.__cause__ or error).splitlines()[0]
+            raise UserError(f"The database of --storage failed: {problem}. Go on with --resume.") from None
+    if ended is Ended.FAILING:
+        raise UserError(f"{MAX_FAILURES} trials in a row failed here. When the reason is mended, go on with --resume.")
+    if ended is Ended.STOPPED:
+        raise Interrupted("the same call and resume=True")
+    return Swept(page, best, None if best is None else study.best_value)
+
+
+def _plan(
+    recipe: str | Path,
+    faces: PackedFaces,
+    vary: Sequence[str],
+    overrides: Sequence[str],
+    trials: int | None,
+    images: int | None,
+    seeds: int,
+    seed: int,
+    device: str,
+) -> "Plan":
+    """The plan of a sweep; raises UserError where a part of it cannot be."""
+    from limner.sweeping.trial import Plan
+
     base = load_recipe(recipe, overrides)
     images = base.schedule.images if images is None else images
-    _check(base, faces, trials=trials, images=images, seeds=seeds, seed=seed, grace=grace)
+    least = {"--trials": (trials, 1), "--images": (images, 1), "--seeds": (seeds, 1), "--seed": (seed, 0)}
+    for name, (value, lowest) in least.items():
+        if value is not None and value < lowest:
+            raise UserError(f"{name} is {value}; it must be at least {lowest}.")
+    _check_data(base, faces)
     axes = read_space(vary, recipe, overrides)
     points = grid(axes) if trials is None else None
     measured = any(override.partition("=")[0].strip() == EVALUATE for override in overrides)
@@ -100,42 +148,17 @@ def sweep(
     )
     for point in points or []:
         plan.recipe_at(point)
-
-    def say(line: str) -> None:
-        if not quiet:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    with warnings.catch_warnings(), _stopped_by_signals():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        optuna.logging.set_verbosity(optuna.logging.ERROR)  # the worker says the same in one line
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = open_storage(storage, folder, grace)
-        try:
-            study = open_study(kept, folder.resolve().name, plan.settings(faces.info.content_hash), resume, prune)
-            with progress_bar(f"Sweep {folder.name}", plan.trials * seeds * images, "images", quiet) as advance:
-                ended = Worker(study, kept, plan, folder, say, advance).work()
-            page, best = write_results(study, plan, folder)
-        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-            problem = str(error.__cause__ or error).splitlines()[0]
-            raise UserError(f"The database of --storage failed: {problem}. Go on with --resume.") from None
-    if ended is Ended.FAILING:
-        raise UserError(f"{MAX_FAILURES} trials in a row failed here. When the reason is mended, go on with --resume.")
-    if ended is Ended.STOPPED:
-        raise Interrupted("the same call and resume=True")
-    return Swept(page, best, None if best is None else study.best_value)
+    return plan
 
 
-def _check(
-    recipe: Recipe, faces: PackedFaces, *, trials: int | None, images: int, seeds: int, seed: int, grace: int
-) -> None:
-    least = {"--trials": (trials, 1), "--images": (images, 1), "--seeds": (seeds, 1), "--seed": (seed, 0)}
-    for name, (value, lowest) in (least | {"--grace": (grace, LEAST_GRACE)}).items():
-        if value is not None and value < lowest:
-            raise UserError(f"{name} is {value}; it must be at least {lowest}.")
+def _check_data(recipe: Recipe, faces: PackedFaces) -> None:
     if recipe.data.kind != "images":
         raise UserError(f"The recipe {recipe.name} makes {recipe.data.kind}: a sweep compares images.")
     if recipe.data.size != faces.info.size:
-        raise UserError(f"The recipe is for {recipe.data.size} pixels, and {faces.path} has {faces.info.size}.")
+        raise UserError(
+            f"The recipe is for {recipe.data.size} pixels, and {faces.path} has {faces.info.size}: prepare the data with "
+            f"--size {recipe.data.size}."
+        )
     if not faces.info.counts.splits.get("val"):
         raise UserError(f"{faces.path} has no images in val to compare trials by: prepare it with --heldout.")
 

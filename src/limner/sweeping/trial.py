@@ -48,6 +48,11 @@ class Plan:
     grid: list[dict[str, Value]] | None
     """The points in order; `None`: TPE chooses them."""
 
+    @property
+    def total_images(self) -> int:
+        """What all trainings see together, where none is pruned."""
+        return self.trials * self.seeds * self.images
+
     def recipe_at(self, point: dict[str, Value]) -> Recipe:
         """The recipe of one point; raises UserError where its values do not fit together."""
         return load_recipe(self.recipe, [*self.overrides, *self.recording, *as_overrides(point)])
