@@ -156,8 +156,8 @@ def _check_data(recipe: Recipe, faces: PackedFaces) -> None:
         raise UserError(f"The recipe {recipe.name} makes {recipe.data.kind}: a sweep compares images.")
     if recipe.data.size != faces.info.size:
         raise UserError(
-            f"The recipe is for {recipe.data.size} pixels, and {faces.path} has {faces.info.size}: prepare the data with "
-            f"--size {recipe.data.size}."
+            f"The recipe is for {recipe.data.size} pixels, and {faces.path} has {faces.info.size}: prepare the data "
+            f"with --size {recipe.data.size}."
         )
     if not faces.info.counts.splits.get("val"):
         raise UserError(f"{faces.path} has no images in val to compare trials by: prepare it with --heldout.")
