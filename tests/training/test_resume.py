@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -458,3 +460,28 @@ def test_what_belongs_to_a_new_run_is_refused_on_the_command_line(
     error = capsys.readouterr().err
     assert "with --resume" in error
     assert error.count("\n") == 1
+
+
+def test_a_training_in_a_thread_is_stopped_by_its_handle(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Signals reach the main thread alone."""
+    out, stop, ends = tmp_path / "run", threading.Event(), []
+
+    def work() -> None:
+        try:
+            train("dcgan32", faces32, out, images=10**9, overrides=tiny, device="cpu", stop=stop, quiet=True)
+        except Interrupted as end:
+            ends.append(str(end))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not any(row["event"] == "log" for row in read_log(out)):
+        time.sleep(0.01)
+    stop.set()
+    thread.join()
+    assert ends == [f"limner train --resume {out}"]
+    stopped = read_log(out)[-1]
+    assert (stopped["event"], stopped["reason"]) == ("stop", "interrupted")
+    resume(out, images=stopped["images_seen"] + 8, device="cpu", quiet=True)
+    assert read_log(out)[-1]["reason"] == "finished"

@@ -56,6 +56,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     init: str | Path | None = None,
+    stop: threading.Event | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> Run:
@@ -65,12 +66,13 @@ def train(
     It lasts `images` shown, `epochs` of the training split or `minutes` of training; by default as long as the recipe
     says. It starts from the weights of the model `init` (a run, a model folder or the name of a shipped model), or from
     random ones. The same seed on the same machine gives the same weights to the last bit, except with `minutes`: then
-    the end, and learning rates that fall towards it, follow the clock.
+    the end, and learning rates that fall towards it, follow the clock. Signals reach a program's main thread alone:
+    in another thread, set `stop` to have the training save its state and end.
 
     Raises:
         UserError: something given is wrong, `out` exists (without `force`), another training runs in this process, or
             the training diverged for good.
-        Interrupted: Ctrl-C or SIGTERM; the state is saved and the message is the command that goes on.
+        Interrupted: Ctrl-C, SIGTERM or `stop`; the state is saved and the message is the command that goes on.
     """
     chosen = load_recipe(recipe, overrides)
     check_init(chosen, init)
@@ -96,7 +98,7 @@ def train(
         write_file(run.path / RECIPE, chosen.to_toml().encode())
 
     engine.once(make_folder)
-    return _go_on(run, training, budget, quiet, broken=None)
+    return _go_on(run, training, budget, quiet, stop, broken=None)
 
 
 @checked
@@ -111,6 +113,7 @@ def resume(
     epochs: float | None = None,
     minutes: float | None = None,
     device: str = "auto",
+    stop: threading.Event | None = None,
     quiet: bool = False,
 ) -> Run:
     """Go on with a run from its newest whole checkpoint, exactly as if it had never stopped.
@@ -174,16 +177,18 @@ def resume(
     engine.once(mend_folder)
     begun = Init(**info["init"]) if info.get("init") else None
     training = Training(trained, state, modality, engine, info["seed"], begun)
-    return _go_on(old, training, budget, quiet, [path.name for path in broken])
+    return _go_on(old, training, budget, quiet, stop, [path.name for path in broken])
 
 
-def _go_on(run: Run, training: Training, budget: Budget, quiet: bool, broken: list[str] | None) -> Run:
+def _go_on(
+    run: Run, training: Training, budget: Budget, quiet: bool, stop: threading.Event | None, broken: list[str] | None
+) -> Run:
     """Loop until the end; `broken` are the checkpoints a resumed run passed over, `None` for a new run."""
     recipe, state, modality, engine = training.recipe, training.state, training.modality, training.engine
     source = modality.source(training.seed, engine.device)
     with (
         Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
-        _requests() as (stop_requested, save_requested),
+        _requests(stop or threading.Event()) as (stop_requested, save_requested),
         _threads_for(modality),
     ):
 
@@ -266,9 +271,9 @@ def _threads_for(modality: Modality) -> Iterator[None]:
 
 
 @contextmanager
-def _requests() -> Iterator[tuple[threading.Event, threading.Event]]:
-    """An event that Ctrl-C or SIGTERM sets (a second Ctrl-C ends at once), and one that SIGUSR1 sets: to save now."""
-    stop, save = threading.Event(), threading.Event()
+def _requests(stop: threading.Event) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """`stop`, which Ctrl-C or SIGTERM sets (a second Ctrl-C ends at once), and one that SIGUSR1 sets: to save now."""
+    save = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield stop, save
         return
