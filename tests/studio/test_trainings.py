@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from studios import serving, studio_client
 
 from limner.core.errors import UserError
 from limner.runs.run import Run, read_log
+from limner.studio import trainings
 from limner.studio.requests import TrainingRequest
 from limner.studio.trainings import Runs
 
@@ -77,6 +79,32 @@ def test_a_training_that_cannot_start_says_why(watched: tuple["TestClient", Path
     wait_until(lambda: not client.get("/api/runs").json()["training"]["runs"])
     assert "no data" in client.get("/api/runs").json()["training"]["mistake"]
     assert client.post("/api/runs/stop").status_code == 400
+
+
+def test_of_many_that_start_at_once_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        runs = True
+
+        def __init__(self, name: str, *_: object) -> None:
+            time.sleep(0.05)
+            self.name = name
+            started.append(name)
+
+    started: list[str] = []
+    monkeypatch.setattr(trainings, "Training", Slow)
+    runs = Runs(tmp_path / "runs", (), tmp_path)
+
+    def start(name: str) -> str | None:
+        try:
+            runs.start(TrainingRequest(recipe="painter", name=name))
+        except UserError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(start, "abcdefgh"))
+    assert len(started) == said.count(None) == 1
+    assert said.count(f"{started[0]} is training: stop it, or wait for its end.") == 7
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 from limner.core.errors import UserError
@@ -68,6 +69,7 @@ class Runs:
         self.folder, self.data = folder, tuple(data)
         self._outputs = outputs
         self._training: Training | None = None
+        self._starting = Lock()
 
     def listing(self) -> list[dict[str, Any]]:
         """What there is to say of each run, the newest first."""
@@ -123,11 +125,12 @@ class Runs:
             self._training.close()
 
     def _begin(self, name: str, arguments: Sequence[str]) -> None:
-        if self._training is not None:
-            if self._training.runs:
-                raise UserError(f"{self._training.name} is training: stop it, or wait for its end.")
-            self._training.close()
-        self._training = Training(name, arguments, (self._outputs / "training.log").open("w+b"))
+        with self._starting:
+            if self._training is not None:
+                if self._training.runs:
+                    raise UserError(f"{self._training.name} is training: stop it, or wait for its end.")
+                self._training.close()
+            self._training = Training(name, arguments, (self._outputs / "training.log").open("w+b"))
 
     def _facts(self, path: Path) -> dict[str, Any]:
         log = read_log(path)
