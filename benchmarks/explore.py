@@ -1,6 +1,6 @@
 """Does exploring do what it says? Walks, sums, directions and projections, measured.
 
-    python benchmarks/explore.py walk|arithmetic|directions|projection|one_projection|pictures MODEL [--data DIR]
+    python benchmarks/explore.py PART MODEL [--data DIR] [--count 50]
 
 Directions and sums are made with the judge's help and measured by the same judge, on other samples: high numbers say
 that the method does what the judge calls the attribute. Look at the sheets too. Results: results/explore.json, to which
@@ -33,7 +33,7 @@ from limner.explore.attribute_directions import Directions, directions, draw_she
 from limner.explore.editing import edit
 from limner.explore.expressions import parse
 from limner.explore.interpolation import interpolate
-from limner.explore.inversion import invert, pixel_distances
+from limner.explore.inversion import Inverted, invert, pixel_distances
 from limner.explore.points import generate, sampled_points, signed_png
 from limner.explore.sums import JudgedSamples, add, around, term_points
 from limner.explore.sums import arithmetic as sum_of_faces
@@ -53,11 +53,10 @@ SUMS = {  # and what the sum should have
 }
 SEEDS, FACES_OF_A_SUM = 5, 20
 FRESH_SEED, FRESH = 99, 64  # samples that no direction was learned from
-KINDS = ("generated", "held_out")
-PROJECTED, RANDOM, STEPS, POOL = 50, 1000, 250, 512
+RANDOM, STEPS, POOL = 1000, 250, 512
 
 
-def walk(model: Model, _: PackedFaces | None, __: Path) -> dict[str, Any]:
+def walk(model: Model, _: PackedFaces | None, __: Path, ____: int) -> dict[str, Any]:
     """60 frames through five faces as MP4: how long, and how even the steps of the decoded frames are."""
     import av
 
@@ -87,7 +86,7 @@ def step_range(frames: list[NDArray[np.float64]]) -> list[float]:
     return [steps.min() / steps.mean(), steps.max() / steps.mean()]
 
 
-def arithmetic(model: Model, _: PackedFaces | None, __: Path) -> dict[str, Any]:
+def arithmetic(model: Model, _: PackedFaces | None, __: Path, ____: int) -> dict[str, Any]:
     """How many of 100 faces of a sum, twenty for each of five seeds, have what the sum should have."""
     judge = load_judge()
     found = {}
@@ -104,7 +103,7 @@ def arithmetic(model: Model, _: PackedFaces | None, __: Path) -> dict[str, Any]:
     return found
 
 
-def measured_directions(model: Model, _: PackedFaces | None, sheets: Path) -> dict[str, Any]:
+def measured_directions(model: Model, _: PackedFaces | None, sheets: Path, __: int) -> dict[str, Any]:
     """What strength 2 changes in 64 fresh samples: the judge's probability of the attribute, and of all others."""
     judge = load_judge()
     folder = directions_folder(model, sheets)
@@ -133,44 +132,46 @@ def measured_directions(model: Model, _: PackedFaces | None, sheets: Path) -> di
     return {"strength": 2, "faces": FRESH, "samples": found.config.samples, "attributes": rows, "mean": means}
 
 
-def projection(model: Model, faces: PackedFaces | None, sheets: Path) -> dict[str, Any]:
-    """Generated faces that come back, and held-out photos against the best of 1,000 random samples."""
+def samples_projected(model: Model, _: PackedFaces | None, sheets: Path, count: int) -> dict[str, Any]:
+    """Generated faces that come back, and whether their latents are found."""
+    images_NHWC = model.sample(count, seed=FRESH_SEED + 1)
+    found, inverted = measured_projection(model, images_NHWC, sheets / "projection-samples.png")
+    z_NZ = face_latents(FRESH_SEED + 1, 0, count, model.config.latent_size, model.config.latent_distribution)
+    pairs = zip(inverted.points.z_NZ, z_NZ, strict=True)
+    return found | {"latent_correlation": summary(np.array([np.corrcoef(a, b)[0, 1] for a, b in pairs]))}
+
+
+def photos_projected(model: Model, faces: PackedFaces | None, sheets: Path, count: int) -> dict[str, Any]:
+    """Held-out photos."""
     if faces is None:
-        raise SystemExit("projection needs --data")
-    rows = np.sort(stream(0, "projected images").choice(faces.rows("test"), PROJECTED, replace=False))
+        raise SystemExit("photos need --data")
+    rows = np.sort(stream(0, "projected images").choice(faces.rows("test"), count, replace=False))
+    return measured_projection(model, faces.images_NHWC[rows], sheets / "projection-photos.png")[0]
+
+
+def measured_projection(model: Model, images_NHWC: NDArray[np.uint8], sheet: Path) -> tuple[dict[str, Any], Inverted]:
+    """How near projections come, also in the measure of the best of 1,000 random samples."""
+    started, used = time.monotonic(), time.process_time()
+    inverted = invert(model, images_NHWC, steps=STEPS, samples=POOL, seed=0)
+    seconds = {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - used}
+    pairs_NHWC = np.stack([images_NHWC, inverted.images_NHWC], axis=1).reshape(-1, *images_NHWC.shape[1:])
+    face_grid(pairs_NHWC, 20).save(sheet)
     lite0 = Lite0()
-    found: dict[str, Any] = {"images": PROJECTED, "steps": STEPS, "samples": POOL}
     random_NHWC = model.sample(RANDOM, seed=FRESH_SEED)
-    random_ND = lite0.features(random_NHWC)
-    for kind, images_NHWC in zip(
-        KINDS, (model.sample(PROJECTED, seed=FRESH_SEED + 1), faces.images_NHWC[rows]), strict=True
-    ):
-        started, used = time.monotonic(), time.process_time()
-        inverted = invert(model, images_NHWC, steps=STEPS, samples=POOL, seed=0)
-        seconds = {"seconds_a_face": time.monotonic() - started, "cpu_seconds_a_face": time.process_time() - used}
-        absolute_N = np.abs(inverted.images_NHWC / 255 - images_NHWC / 255).mean(axis=(1, 2, 3))
-        target_ND, reached_ND = lite0.features(images_NHWC), lite0.features(inverted.images_NHWC)
-        nearest_N = np.linalg.norm(target_ND[:, None] - random_ND, axis=2).min(axis=1)
-        distances = {
-            "pixel_error_rms": inverted.pixels_N,
-            "pixel_error_absolute": absolute_N,
-            "pixels_over_best_of_1000": inverted.pixels_N / pixel_distances(images_NHWC, random_NHWC).min(axis=1),
-            "features_over_best_of_1000": np.linalg.norm(target_ND - reached_ND, axis=1) / nearest_N,
-        }
-        if kind == "generated":
-            z_NZ = face_latents(
-                FRESH_SEED + 1, 0, PROJECTED, model.config.latent_size, model.config.latent_distribution
-            )
-            pairs = zip(inverted.points.z_NZ, z_NZ, strict=True)
-            distances["latent_correlation"] = np.array([np.corrcoef(a, b)[0, 1] for a, b in pairs])
-        found[kind] = {name: summary(values_N) for name, values_N in distances.items()}
-        found[kind] |= {name: value / PROJECTED for name, value in seconds.items()}
-        sheet = np.stack([images_NHWC, inverted.images_NHWC], axis=1).reshape(-1, *images_NHWC.shape[1:])
-        face_grid(sheet, 20).save(sheets / f"projection-{kind}.png")
-    return found
+    target_ND, reached_ND = lite0.features(images_NHWC), lite0.features(inverted.images_NHWC)
+    nearest_N = np.linalg.norm(target_ND[:, None] - lite0.features(random_NHWC), axis=2).min(axis=1)
+    distances = {
+        "pixel_error_rms": inverted.pixels_N,
+        "pixel_error_absolute": np.abs(inverted.images_NHWC / 255 - images_NHWC / 255).mean(axis=(1, 2, 3)),
+        "pixels_over_best_of_1000": inverted.pixels_N / pixel_distances(images_NHWC, random_NHWC).min(axis=1),
+        "features_over_best_of_1000": np.linalg.norm(target_ND - reached_ND, axis=1) / nearest_N,
+    }
+    about = {"images": len(images_NHWC), "steps": STEPS, "samples": POOL}
+    per_face = {f"{name}_a_face": value / len(images_NHWC) for name, value in seconds.items()}
+    return about | per_face | {name: summary(values_N) for name, values_N in distances.items()}, inverted
 
 
-def one_projection(model: Model, faces: PackedFaces | None, _: Path) -> dict[str, Any]:
+def one_projection(model: Model, faces: PackedFaces | None, _: Path, ____: int) -> dict[str, Any]:
     """How long one image takes alone."""
     started, used = time.monotonic(), time.process_time()
     invert(model, model.sample(1, seed=FRESH_SEED + 1), steps=STEPS, samples=POOL, seed=0)
@@ -183,12 +184,12 @@ def summary(values_N: NDArray[np.float64]) -> dict[str, float]:
     return {"median": median, "mean": values_N.mean(), "from": low, "to": high}
 
 
-def pictures(model: Model, _: PackedFaces | None, sheets: Path) -> dict[str, Any]:
-    """Draw the images of docs/explore.md, after `directions` and `projection`, in 256 colours: a third of the bytes."""
+def pictures(model: Model, _: PackedFaces | None, sheets: Path, __: int) -> dict[str, Any]:
+    """Draw the images of docs/explore.md, after `directions` and `samples_projected`, in 256 colours."""
     folder = directions_folder(model, sheets)
     found = Directions.load(folder, model)
     sheet = signed_png(draw_sheet(model, found, EDITED, seed=0), model, "directions", seed=0)
-    with Image.open(sheets / "projection-generated.png") as pairs:
+    with Image.open(sheets / "projection-samples.png") as pairs:
         first_row = pairs.crop((0, 0, pairs.width, model.config.size))
     made = {
         "walk": interpolate(model, "0:3,0:7,1:2", sheets / "walk.png", frames=24, even=True, force=True).read_bytes(),
@@ -240,8 +241,10 @@ def write_page(results: dict[str, Any]) -> None:
             keys += ("others_mean_change", "others_mean_absolute_change_of_a_face")
             rows.append(f"| `{name}` | {attribute} | " + " | ".join(f"{row[key]:.2f}" for key in keys) + " |")
     put_rows(page, "<!-- directions: python benchmarks/explore.py directions MODEL --name NAME -->", "\n".join(rows))
-    if projected := results.get("projection", {}).get("faces"):
-        rows = ["| median over 50 images | generated | held-out photos |", "|---|---|---|"]
+    kinds = [results.get(part, {}).get("faces") for part in ("samples_projected", "photos_projected")]
+    if all(kinds):
+        generated, photos = kinds
+        rows = [f"| median | {generated['images']} generated | {photos['images']} held-out |", "|---|---|---|"]
         for key, words in (
             ("pixel_error_rms", "pixel error, root mean square"),
             ("pixel_error_absolute", "pixel error, mean absolute"),
@@ -249,17 +252,18 @@ def write_page(results: dict[str, Any]) -> None:
             ("features_over_best_of_1000", "`lite0` distance / that of the best of 1,000 random samples"),
             ("latent_correlation", "correlation of the found latents with the true ones"),
         ):
-            cells = [f"{projected[kind][key]['median']:.3f}" if key in projected[kind] else "" for kind in KINDS]
+            cells = [f"{kind[key]['median']:.3f}" if key in kind else "" for kind in kinds]
             rows.append(f"| {words} | {' | '.join(cells)} |")
-        begin = "<!-- projection: python benchmarks/explore.py projection faces --name faces --data celeba64 -->"
+        begin = "<!-- projection: benchmarks/explore.py samples_projected and photos_projected faces --name faces -->"
         put_rows(page, begin, "\n".join(rows))
 
 
-PARTS: dict[str, Callable[[Model, PackedFaces | None, Path], dict[str, Any]]] = {
+PARTS: dict[str, Callable[[Model, PackedFaces | None, Path, int], dict[str, Any]]] = {
     "walk": walk,
     "arithmetic": arithmetic,
     "directions": measured_directions,
-    "projection": projection,
+    "samples_projected": samples_projected,
+    "photos_projected": photos_projected,
     "one_projection": one_projection,
     "pictures": pictures,
 }
@@ -280,11 +284,12 @@ if __name__ == "__main__":
     parser.add_argument("model")
     parser.add_argument("--name", help="of the model in the results; default: its recipe")
     parser.add_argument("--data", type=Path, help="folder made by limner prepare, whose test images are projected")
+    parser.add_argument("--count", type=int, default=50, help="images that are projected")
     parser.add_argument("--sheets", type=Path, default=Path(), help="folder for sheets to look at (they show people)")
     arguments = parser.parse_args()
     model = load(arguments.model)
     data = PackedFaces.open(arguments.data) if arguments.data else None
-    found = PARTS[arguments.part](model, data, arguments.sheets)
+    found = PARTS[arguments.part](model, data, arguments.sheets, arguments.count)
     if not found:
         raise SystemExit
     about = {
