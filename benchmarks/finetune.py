@@ -39,6 +39,7 @@ KIND = "Eyeglasses"
 SAMPLES = 1000
 SHOWN, TITLES = 12, 160  # faces of a model in the sheet, and pixels of the titles beside them
 AS_BASE = ("generator.width=32", "generator.max_width=256", "generator.depth=0")
+FROZEN = "transfer.freeze=2"
 GENTLE = ("optimizer.generator.lr=0.0005", "optimizer.discriminator.lr=0.0005")
 UNMEASURED = "record.evaluate_images=0"  # a measurement takes as long as 2,500 images
 
@@ -55,6 +56,7 @@ class Row(NamedTuple):
     @property
     def name(self) -> str:
         how = f"{self.recipe} {self.images}" if self.recipe else "before"
+        how += ", frozen" if FROZEN in self.overrides else ""
         return f"{self.data}, {self.init or 'scratch'}, {how}"
 
 
@@ -62,6 +64,7 @@ def rows() -> list[Row]:
     """Of each kind and number of images: before, after, and from scratch for about the same CPU time."""
     return [
         *(Row(f"glasses{count}-39", "base", "finetune", 6_000, AS_BASE) for count in (1000, 200)),
+        Row("glasses200-39", "base", "finetune", 6_000, (*AS_BASE, FROZEN)),
         Row("glasses1000-39", "base"),
         *(Row(f"glasses{count}-39", "", "modern-attributes", 6_000) for count in (1000, 200)),
         Row("drawn1000", "faces", "finetune", 5_000),
@@ -181,7 +184,10 @@ def in_words(one: dict[str, Any]) -> str:
         return "from scratch"
     if not one["recipe"]:
         return f"{one['init']}, before"
-    return f"{one['init']}, fine-tuned" + (", lr 0.0005" if one["overrides"] == [*GENTLE] else "")
+    notes = (", lr 0.0005" if one["overrides"] == [*GENTLE] else "") + (
+        ", freeze=2" if FROZEN in one["overrides"] else ""
+    )
+    return f"{one['init']}, fine-tuned{notes}"
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:
