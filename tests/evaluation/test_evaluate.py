@@ -299,7 +299,7 @@ class Sees:
     balanced_accuracy = {"other": 0.9, "odd": 0.8}  # noqa: RUF012
     config = SimpleNamespace(crop="none", size=32)
 
-    def __init__(self, device):
+    def __init__(self, folder, device):
         pass
 
     def shares_backbone_with(self, extractor):
@@ -344,7 +344,7 @@ def test_control_is_measured_against_the_judge_s_own_ceiling(
     results = by_metric(evaluate(model, faces, protocol=file, extractor=extractor, quiet=True))
     requested_NA = np.concatenate(asked)
     fakes = np.concatenate([*model.batches(300, labels_NA=requested_NA)])
-    accuracy = balanced_accuracy(requested_NA, Sees("cpu").decide(fakes)[:, 1:])[0]
+    accuracy = balanced_accuracy(requested_NA, Sees(None, "cpu").decide(fakes)[:, 1:])[0]
     assert accuracy > 0.9
     control = results["attribute_control_mean"]
     assert control.value == pytest.approx(accuracy / 0.8)

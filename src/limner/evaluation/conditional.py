@@ -12,7 +12,7 @@ from limner.evaluation.metrics import metric_name
 from limner.evaluation.reference import FEWEST
 from limner.evaluation.setup import Setup, Values, crop_of
 from limner.judge.control import attribute_control
-from limner.judge.judge import Judge, load_judge
+from limner.judge.judge import Judge, load_judge, shipped_judge
 from limner.model.model import Model
 
 FREQUENT = (0.2, 0.8)
@@ -26,7 +26,7 @@ def load_judge_for(model: Model, faces: PackedFaces) -> tuple[Judge | None, list
         return None, []
     if missing := names - set(faces.attribute_names):
         return None, [f"Attribute control is not measured: the data set does not have {', '.join(sorted(missing))}."]
-    judge = load_judge(device=model.device.type)
+    judge = load_judge(shipped_judge(faces.size), model.device.type)
     if not names & set(judge.attribute_names):
         return None, ["Attribute control is not measured: the judge knows none of the model's attributes."]
     learned, seen = (judge.config.crop, judge.config.size), (crop_of(faces), faces.size)
