@@ -1,8 +1,8 @@
 """Models for the tests of exports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -60,3 +60,26 @@ def untrained() -> "Callable[..., Model]":
         return Model(config, generator, torch.device("cpu"), known_MA if names else np.zeros((0, 0), np.uint8))
 
     return build
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs_made_once() -> Iterator[None]:
+    """The graph of a generator takes seconds: tests share those of models that are the same.
+
+    Each file is still compared with PyTorch, which would find a graph of another model.
+    """
+    from limner.exporting import export, onnx
+
+    make, graphs = onnx.generator_graph, {}
+
+    def generator_graph(model: "Model") -> Any:
+        kind = model.config.model_dump_json(exclude={"recipe", "weights_sha256"})
+        if kind not in graphs:
+            graphs[kind] = make(model)
+        return graphs[kind]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx, "generator_graph", generator_graph)
+        patch.setattr(export, "generator_graph", generator_graph)
+        patch.setattr(export, "load_runtime", cache(export.load_runtime))  # compresses 14 MB
+        yield
