@@ -214,6 +214,27 @@ def test_a_trial_of_a_worker_that_lives_stays_its_own(
     assert not [trial for trial in trials_of(tmp_path / "study") if trial.state is TrialState.FAIL]
 
 
+@pytest.mark.parametrize(("times", "goes_on"), [(2, True), (3, False)])
+def test_a_storage_that_fails_for_a_moment(
+    run: Callable[..., Any], tmp_path: Path, no_training: pytest.MonkeyPatch, times: int, goes_on: bool
+) -> None:
+    left = iter(range(times))
+    get_trials = optuna.Study.get_trials
+
+    def unsteady(self: optuna.Study, **options: Any) -> list[FrozenTrial]:
+        if next(left, None) is not None:
+            raise optuna.exceptions.StorageInternalError("the server closed the connection")
+        return get_trials(self, **options)
+
+    no_training.setattr(optuna.Study, "get_trials", unsteady)
+    if goes_on:
+        run(prune=False)
+        assert len(rates(tmp_path / "study", TrialState.COMPLETE)) == 4
+    else:
+        with pytest.raises(UserError, match=r"closed the connection\. Go on with --resume"):
+            run()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -64,21 +64,40 @@ class Worker:
         self.images = 0  # that the progress bar shows
 
     def work(self) -> Ended:
-        """Run trials until all are finished, those of other workers too: one of these may have to be taken over."""
+        """Run trials until all are finished, those of other workers too: one of these may have to be taken over.
+
+        Raises StorageInternalError where the storage fails several times in a row.
+        """
+        lost = 0  # times in a row that the storage failed
         try:
             while self.failures < MAX_FAILURES:
-                fail_dead_trials(self.study, self.storage, self.folder)
-                trials = self.study.get_trials(deepcopy=False)
-                states = {trial.state for trial in trials}
-                if TrialState.WAITING in states or len(first_attempts(trials)) < self.plan.trials:
-                    self._run_one()
-                elif TrialState.RUNNING in states:
+                try:
+                    unfinished = self._step()
+                except StorageInternalError:  # one that was frozen has lost its connection, say, and gets another
+                    lost += 1
+                    if lost == MAX_FAILURES:
+                        raise
                     time.sleep(SECONDS_BETWEEN_LOOKS)
-                else:
+                    continue
+                lost = 0
+                if not unfinished:
                     return Ended.FINISHED
         except (KeyboardInterrupt, _StoppedError):
             return Ended.STOPPED
         return Ended.FAILING
+
+    def _step(self) -> bool:
+        """Run a trial, or wait a moment for those of others; whether there was any that is not finished."""
+        fail_dead_trials(self.study, self.storage, self.folder)
+        trials = self.study.get_trials(deepcopy=False)
+        states = {trial.state for trial in trials}
+        if TrialState.WAITING in states or len(first_attempts(trials)) < self.plan.trials:
+            self._run_one()
+        elif TrialState.RUNNING in states:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        else:
+            return False
+        return True
 
     def _run_one(self) -> None:
         try:
