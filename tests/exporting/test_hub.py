@@ -86,6 +86,7 @@ def test_a_folder_is_pushed_and_loaded_again(
     onnx.checker.check_model(onnx.load_from_string(files["model.onnx"]))
     (space,) = server.repos["spaces/someone/new-page"]
     assert {"README.md", "index.html", "model.onnx", "runtime.wasm.gz"} == space.keys()
+    assert b'"model":"someone/new@main"' in space["index.html"]
     assert server.sdks["spaces/someone/new-page"] == "static"
     assert set(server.validated) == {files["README.md"].decode(), space["README.md"].decode()}
 
@@ -93,7 +94,7 @@ def test_a_folder_is_pushed_and_loaded_again(
     assert np.array_equal(model.sample(2), load(asked).sample(2))
     mark, settings = verify(tmp_path / "folder" / "samples.png")[1:]
     assert mark
-    assert settings["model"] == "someone/new"
+    assert settings["model"] == "someone/new@main"
 
 
 def test_the_card_passes_huggingface_hubs_validation(server: HubServer, asked: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def _export_hub(
         web = load_runtime(runtime, quiet)
         graph = generator_graph(model)
         onnx, half = (to_onnx(model, precision, quiet, graph).content for precision in get_args(Precision))
-        page = faces_page(model, name, half, web, single_file=False)
+        page = faces_page(model, f"{name}@main", half, web, single_file=False)
     files = hub_files(model, path, name, onnx, page)
     write_files(out, files)
     pushed = push_folder(out, name) if to_push else []

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from limner.core.errors import UserError
+from limner.core.version import __version__
 from limner.evaluation.results import Result, evaluations, read_metrics
 from limner.exporting.card import model_card, space_card
 from limner.exporting.page import MODEL
@@ -87,7 +88,7 @@ def _results(path: Path, folder: Path, weights_sha256: str) -> Sequence[Result]:
 def _samples(model: Model, repo: str) -> bytes:
     config = model.config
     settings = Settings(
-        model=repo,
+        model=f"{repo}@main",
         weights_sha256=config.weights_sha256,
         seed=0,
         first=0,
@@ -95,7 +96,7 @@ def _samples(model: Model, repo: str) -> bytes:
         columns=COLUMNS,
         truncation=1.0,
         precision=model.precision,
-        limner=config.limner_version,
+        limner=__version__,
     )
     grid = face_grid(model.sample(GRID, 0), COLUMNS)
     return generated_png(grid, settings.model_dump(), Mark.now(config.recipe, config.weights_sha256))
