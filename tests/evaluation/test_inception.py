@@ -108,7 +108,7 @@ def test_distance_is_that_of_torch_fidelity_where_rounding_plays_no_part(
     def both(images_NHWC: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         x_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous()
         with torch.inference_mode():
-            own_ND = ours((inception.resize_as_tensorflow1(x_NCHW.double(), inception.SIDE) - 128) / 128)
+            own_ND = ours((inception.resize_as_tensorflow1(x_NCHW.double(), inception.RESOLUTION) - 128) / 128)
         return own_ND.numpy(), theirs(x_NCHW)[0].double().numpy()
 
     (one_ours, one_theirs), (other_ours, other_theirs) = both(drawn(3, 64)), both(drawn(3, 64, first=3))
