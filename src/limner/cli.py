@@ -15,7 +15,7 @@ from rich.table import Table
 
 from limner.core.console import notes
 from limner.core.errors import Interrupted, ProcessLost, UserError
-from limner.core.options import Device, Force, Quiet
+from limner.core.options import Device, Force, Quiet, Seed
 from limner.explore.command import explore_app
 from limner.exporting.command import export_command
 from limner.images.command import verify_command
@@ -121,7 +121,7 @@ def prepare(
         typer.Option(help="How many of --heldout form the test split. Default: all but 2,000, or half."),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="CSV of labels for a folder or zip of images.")] = None,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     workers: Annotated[int | None, typer.Option(help="Number of decoding processes. Default: one per core.")] = None,
     force: Force = False,
     quiet: Quiet = False,

@@ -16,7 +16,7 @@ SIZE = 32
 
 @checked
 def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
-    """Draw faces, train recipe `demo` on them for `minutes`, sample new ones and write the report, all below `out`.
+    """Prepare synthetic faces, train the recipe `demo` for `minutes`, sample new faces, write the report; all in `out`.
 
     Raises UserError where `out` holds something else, or holds a demo and `force` is not given.
     """

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
+from limner.core.batching import block_of
 from limner.core.device import find_device, gains_by_bf16
 from limner.core.errors import ProcessLost, UserError
 
@@ -52,8 +53,7 @@ class Engine:
 
     def part(self, count: int) -> slice:
         """Which of `count` images, a multiple of `world`, are those of this process."""
-        share = count // self.world
-        return slice(self.rank * share, (self.rank + 1) * share)
+        return block_of(count, self.rank, self.world)
 
     def rows(self, sample: Callable[[int], Tensor], count: int) -> Tensor:
         """The random numbers of this process's `count` images: its part of `sample(n)`, those of the whole batch."""

@@ -18,6 +18,12 @@ def from_pixels(images_BHWC: Tensor, pixel_range: str) -> Tensor:
     return images_BHWC.permute(0, 3, 1, 2).float().div_(scale).sub_(shift)
 
 
+def to_unit(x_BCHW: Tensor, pixel_range: str) -> Tensor:
+    """Float B x 3 x H x W in `pixel_range` -> the same in [0, 1]; what lies outside is not clipped."""
+    shift, scale = SHIFT_AND_SCALE[pixel_range]
+    return (x_BCHW.float() + shift) * (scale / 255)
+
+
 def to_pixels(x_BCHW: Tensor, pixel_range: str) -> NDArray[np.uint8]:
     """Float B x 3 x H x W in `pixel_range` -> uint8 B x H x W x 3, rounded; what lies outside is clipped."""
     shift, scale = SHIFT_AND_SCALE[pixel_range]

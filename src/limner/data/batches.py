@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from limner.core.batching import block_of
 from limner.core.pixels import from_pixels
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
@@ -38,7 +39,7 @@ class Batches:
         """The `count` images that follow after `images` shown; of those, the `rank`-th of `world` equal blocks."""
         epochs, places = np.divmod(np.arange(images, images + count), len(self.rows))
         rows = np.concatenate([self._epoch(epoch)[places[epochs == epoch]] for epoch in np.unique(epochs).tolist()])
-        mine = slice(rank * count // world, (rank + 1) * count // world)
+        mine = block_of(count, rank, world)
         mirrored = (stream(self.seed, "flip", images).random(count) < 0.5 * self.flip)[mine]
         rows = rows[mine]
         images_BHWC = self.faces.images_NHWC[rows]

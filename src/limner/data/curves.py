@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from limner.core.batching import block_of
 from limner.core.randomness import stream
 from limner.data.batches import Batch
 
@@ -26,6 +27,6 @@ class Curves:
         """The `count` curves from number `images` on, B x P; of those, the `rank`-th of `world` equal blocks."""
         random = stream(self.seed, "curves")
         random.bit_generator.advance(images)  # type: ignore[attr-defined]  # one step of Philox is four numbers
-        a_B, c_B = random.random((count, 4))[rank * count // world : (rank + 1) * count // world, :2].T
+        a_B, c_B = random.random((count, 4))[block_of(count, rank, world), :2].T
         x_BP = (1 + a_B[:, None]) * X_P**2 + c_B[:, None]
         return Batch(torch.from_numpy(x_BP).float().to(self.device), torch.empty(len(x_BP), 0, device=self.device))

@@ -122,7 +122,8 @@ def load_reference(
         found: dict[str, Floor] = {}
         if len(floor_rows) >= FEWEST:
             with progress_bar("what training images score (once)", STEPS, "distances", quiet) as advance:
-                measured = measure(real_ND, moments(real_ND), floor_MD, extractor.name, advance)
+                other_MD = train_MD[np.isin(train_rows, floor_rows)] if floor_MD is None else floor_MD
+                measured = measure(real_ND, moments(real_ND), other_MD, extractor.name, advance)
             found = {
                 metric: Floor(value=of.value, n_real=len(real_rows), n_other=len(floor_rows))
                 for metric, of in measured.items()
@@ -133,10 +134,8 @@ def load_reference(
     measures = {"k": NEIGHBOURS, "subset": SUBSET, "subsets": SUBSETS}
     identity = {**about, **measures, "rows": _name(real_rows), "floor": _name(floor_rows)}
     floors_kept = is_kept(identity)
-    if len(train_rows) and engine.is_main:
-        floor_MD = train_MD[np.isin(train_rows, floor_rows)]
-    else:
-        floor_MD = train_MD[:0] if floors_kept or len(train_rows) else features(floor_rows, "training")
+    compute = not floors_kept and not len(train_rows)
+    floor_MD = features(floor_rows, "training") if compute else None  # `None`: kept, or among `train_MD`
     if not engine.is_main:
         return Reference(real_rows, real_ND, train_rows, train_MD, {})
     folder = _keep(identity, floors, quiet, floors_kept)

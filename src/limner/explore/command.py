@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from limner.core.console import notes
-from limner.core.options import Device, Force, Quiet
+from limner.core.options import Device, Force, Quiet, Seed
 
 explore_app = typer.Typer(
     no_args_is_help=True, help="Explore the latent space of a model: walks, sums, directions, editing, projection."
@@ -51,7 +51,7 @@ def arithmetic(
     count: Annotated[int, typer.Option(help="Number of faces of the sum: itself, and others around it.")] = 8,
     variation: Annotated[float, typer.Option(help="How far the others are from the sum, 0 to 1.")] = 0.5,
     samples: Annotated[int, typer.Option(help="Number of samples that a term is the mean of.")] = 64,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     judge: JudgeFolder = None,
     device: Device = "cpu",
     force: Force = False,
@@ -85,7 +85,7 @@ def directions(
         str | None, typer.Option(help="Attributes, e.g. smiling,male. Default: all that the judge knows.")
     ] = None,
     samples: Annotated[int, typer.Option(help="Number of samples to learn from.")] = 2048,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     judge: JudgeFolder = None,
     device: Device = "cpu",
     force: Force = False,
@@ -135,7 +135,7 @@ def project(
     out: Annotated[Path, typer.Option(help="Folder to create.")],
     steps: Annotated[int, typer.Option(help="Steps of gradient descent for each image.")] = 250,
     samples: Annotated[int, typer.Option(help="Number of random samples to start from the nearest of.")] = 512,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
     quiet: Quiet = False,

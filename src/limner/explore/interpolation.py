@@ -18,7 +18,8 @@ from torch import Tensor
 from limner.core.arguments import checked
 from limner.core.console import progress_bar
 from limner.core.errors import UserError
-from limner.explore.points import Points, face_points, generate, open_model, provenance, to_unit
+from limner.core.pixels import to_unit
+from limner.explore.points import Points, face_points, generate, open_model, provenance
 from limner.explore.video import check_moving, write_moving
 from limner.model.model import Model
 
@@ -123,6 +124,6 @@ def _images(model: Model, points: Points, advance: Callable[[int], None]) -> Ten
     """The images as floats on the CPU, N x 3 x H x W in [0, 1]: steps are finer than a pixel's 1/255."""
     images = []
     for some in points.batches():
-        images.append(to_unit(model.raw(some.z_NZ, some.y_NA, "fp32"), model).clamp(0, 1).cpu())
+        images.append(to_unit(model.raw(some.z_NZ, some.y_NA, "fp32"), model.config.pixel_range).clamp(0, 1).cpu())
         advance(len(some))
     return torch.cat(images)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.batching import batches_of
-from limner.core.pixels import from_pixels
-from limner.explore.points import Points, generate, sampled_points, to_unit
+from limner.core.pixels import from_pixels, to_unit
+from limner.explore.points import Points, generate, sampled_points
 from limner.features.perceptual import PerceptualMaps, map_distance
 from limner.latent.latents import to_support
 from limner.model.model import Model
@@ -127,7 +127,7 @@ class Target:
         model = self.model
         with torch.autocast(model.device.type, torch.bfloat16, enabled=model.precision == "bf16"):
             x_MCHW = model.generator(torch.cat([z_MZ, y_MA], 1).to(model.device))
-        x_MCHW = to_unit(x_MCHW, model)
+        x_MCHW = to_unit(x_MCHW, model.config.pixel_range)
         pixels_M = (x_MCHW - self._x_NCHW.repeat_interleave(copies, 0)).square().mean((1, 2, 3))
         maps = [map_NCHW.repeat_interleave(copies, 0) for map_NCHW in self._maps]
         outward_M = (z_MZ.square().mean(1) - 1).clamp(min=0).to(model.device)

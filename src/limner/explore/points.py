@@ -17,7 +17,6 @@ from torch import Tensor
 
 from limner.core.batching import batches_of
 from limner.core.errors import UserError
-from limner.core.pixels import SHIFT_AND_SCALE
 from limner.core.version import __version__
 from limner.images.png import generated_png
 from limner.latent.latents import face_latents
@@ -89,12 +88,6 @@ def generate(model: Model, points: Points, advance: Callable[[int], None] = lamb
         images.append(model.generate(some.z_NZ, some.y_NA))
         advance(len(some))
     return np.concatenate(images)
-
-
-def to_unit(x_NCHW: Tensor, model: Model) -> Tensor:
-    """What the generator gives, from the range that the recipe trains in to [0, 1]."""
-    shift, scale = SHIFT_AND_SCALE[model.config.pixel_range]
-    return (x_NCHW.float() + shift) * (scale / 255)
 
 
 def signed_png(image: Image.Image, model: Model, command: str, **settings: Any) -> bytes:

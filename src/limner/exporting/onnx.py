@@ -18,7 +18,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from limner.core.console import progress_bar
 from limner.core.errors import UserError
-from limner.core.pixels import SHIFT_AND_SCALE
+from limner.core.pixels import to_unit
 from limner.core.version import __version__
 from limner.latent.latents import face_latents
 from limner.model.model import Model, ModelConfig
@@ -48,13 +48,12 @@ class ImageGenerator(nn.Module):
     def __init__(self, generator: nn.Module, pixel_range: str) -> None:
         super().__init__()
         self.generator = generator
-        self.shift, self.scale = SHIFT_AND_SCALE[pixel_range]
+        self.pixel_range = pixel_range
 
     def forward(self, latents: Tensor, attributes: Tensor | None = None) -> Tensor:
         """N x Z and N x A -> N x 3 x H x W."""
         given = latents if attributes is None else torch.cat([latents, attributes], 1)
-        images: Tensor = ((self.generator(given) + self.shift) * (self.scale / 255)).clamp(0, 1)
-        return images
+        return to_unit(self.generator(given), self.pixel_range).clamp(0, 1)
 
 
 def to_onnx(
@@ -170,13 +169,12 @@ def _differences(content: bytes, model: Model, quiet: bool) -> NDArray[np.float3
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    shift, scale = SHIFT_AND_SCALE[model.config.pixel_range]
     differences, first = [], 0
     with progress_bar("Comparing with PyTorch", sum(BATCHES), "images", quiet) as advance:
         for size in BATCHES:
             z_NZ = face_latents(0, first, size, model.config.latent_size, model.config.latent_distribution)
             y_NA = torch.from_numpy(model.labels(size, first=first)).float()
-            expected_NCHW = ((model.raw(z_NZ, y_NA, "fp32") + shift) * (scale / 255)).clamp(0, 1)
+            expected_NCHW = to_unit(model.raw(z_NZ, y_NA, "fp32"), model.config.pixel_range).clamp(0, 1)
             given = {"latents": z_NZ.numpy()} | ({"attributes": y_NA.numpy()} if y_NA.shape[1] else {})
             (images_NCHW,) = session.run(["images"], given)
             differences.append(np.abs(images_NCHW - expected_NCHW.numpy()))

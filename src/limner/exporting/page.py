@@ -109,10 +109,13 @@ def _about(model: Model, name: str) -> dict[str, Any]:
 
 def _build(name: str, title: str, scripts: tuple[str, ...]) -> str:
     """A page with its style and scripts, without its data."""
-    shared = files("limner").joinpath("assets", "page.css").read_text(encoding="utf-8")
+    shared = files("limner").joinpath("assets")
     parts = {
+        "head": shared.joinpath("head.html").read_text(encoding="utf-8"),
         "title": title,
-        "style": "\n".join([shared, _asset("common.css"), _asset(f"{name}.css")]),
+        "style": "\n".join(
+            [shared.joinpath("page.css").read_text(encoding="utf-8"), _asset("common.css"), _asset(f"{name}.css")]
+        ),
         "body": _asset(f"{name}.html"),
         "script": "\n".join(map(_asset, scripts)),
     }

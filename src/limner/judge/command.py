@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from limner.core.options import Force, Quiet
+from limner.core.options import Force, Quiet, Seed
 
 judge_app = typer.Typer(no_args_is_help=True, help="The attribute judge that `limner label` and `limner evaluate` use.")
 
@@ -15,7 +15,7 @@ judge_app = typer.Typer(no_args_is_help=True, help="The attribute judge that `li
 def judge_train(
     data: Annotated[Path, typer.Argument(help="Folder made by limner prepare, with attributes.")],
     out: Annotated[Path, typer.Option(help="Folder of the new judge.")],
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:

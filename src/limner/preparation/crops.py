@@ -192,7 +192,7 @@ def _scale_deep_grey(image: Image.Image) -> Image.Image:
     """Grey of more than 8 bits to 8. (Pillow's own conversion clips everything above 255 to white.)
 
     Files rarely say how many of their bits are used: white is the largest value of 8, 10, 12 or 16 bits, whichever
-    first holds the image; of a image that none holds, it is the brightest pixel.
+    first holds the image; of an image that none holds, it is the brightest pixel.
     """
     values_HW = np.asarray(image).astype(np.int64)
     if values_HW.min() < 0:

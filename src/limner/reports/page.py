@@ -15,7 +15,7 @@ def build_page(template: str, contents: Row) -> bytes:
     """The page that the asset `template` makes of `contents`: one file with its style, script and data inside it."""
     assets = files("limner").joinpath("assets")
     page = assets.joinpath(template).read_text(encoding="utf-8")
-    for shared in ("page.css", "page.js"):
+    for shared in ("head.html", "page.css", "page.js"):
         page = page.replace(f"{{{{{shared}}}}}", assets.joinpath(shared).read_text(encoding="utf-8"))
     return page.replace("{{csp}}", content_security_policy(page)).replace("{{data}}", safe_json(contents)).encode()
 

@@ -1,6 +1,7 @@
 """The Run: one training, as a folder that a person can read."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,11 @@ class Run:
         from limner.model.model import Model
 
         return Model.load(self.path)
+
+
+def how_ended(log: Sequence[Mapping[str, Any]]) -> str | None:
+    """The reason for which a run stopped (`finished`, `interrupted`, `diverged`); `None` where it has not."""
+    return log[-1].get("reason") if log and log[-1].get("event") == "stop" else None
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import IO, Any
 
 from limner.core.errors import UserError
-from limner.runs.run import SAMPLES, Run, is_run, read_log
+from limner.runs.run import SAMPLES, Run, how_ended, is_run, read_log
 from limner.studio.requests import TrainingRequest
 
 SECONDS_TO_SAVE = 60
@@ -136,9 +136,6 @@ class Runs:
         log = read_log(path)
         newest: dict[str, Any] = next((row for row in reversed(log) if row.get("verdict")), {})
         seen = next((row["images_seen"] for row in reversed(log) if "images_seen" in row), 0)
-        last: dict[str, Any] = next(
-            (row for row in reversed(log) if row.get("event") in ("start", "resume", "log", "stop")), {}
-        )
         samples = sorted(file.name for file in (path / SAMPLES).glob("*.png") if SAMPLE.fullmatch(file.name))
         training = self._training is not None and self._training.name == path.name and self._training.runs
         return {
@@ -147,7 +144,7 @@ class Runs:
             "images_seen": seen,
             "verdict": newest.get("verdict"),
             "remedy": newest.get("remedy"),
-            "ended": last.get("reason") if last.get("event") == "stop" else None,
+            "ended": how_ended(log),
             "images_per_second": newest.get("images_per_second"),
             "training": training,
             "samples": samples,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from limner.core.errors import Interrupted, UserError
-from limner.runs.run import CHECKPOINTS, read_log
+from limner.runs.run import CHECKPOINTS, how_ended, read_log
 
 SECONDS_BETWEEN_LOOKS = 0.5
 PROGRAM = [sys.executable, "-m", "limner.sweeping.child"]
@@ -68,17 +68,12 @@ def run_job(job: Job, watch: Callable[[], None]) -> None:
 
 def is_finished(run: Path) -> bool:
     """Whether the training in the folder `run` came to its end."""
-    return _last_stop(run) == "finished"
+    return how_ended(read_log(run)) == "finished"
 
 
 def is_diverged(run: Path) -> bool:
     """Whether the training in the folder `run` gave up."""
-    return _last_stop(run) == "diverged"
-
-
-def _last_stop(run: Path) -> str | None:
-    log = read_log(run)
-    return log[-1].get("reason") if log and log[-1].get("event") == "stop" else None
+    return how_ended(read_log(run)) == "diverged"
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> None:

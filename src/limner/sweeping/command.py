@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from limner.core.errors import Interrupted
-from limner.core.options import Device, Quiet
+from limner.core.options import Device, Quiet, Seed
 
 
 def sweep_command(
@@ -41,7 +41,7 @@ def sweep_command(
         bool, typer.Option("--resume", help="Go on with this sweep, also as one more of its workers.")
     ] = False,
     prune: Annotated[bool, typer.Option(help="End trials early that do worse than most.")] = True,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     grace: Annotated[
         int,
         typer.Option(help="Seconds without a sign of life after which a worker's trial in a database goes to another."),

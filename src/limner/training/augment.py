@@ -6,24 +6,18 @@ differentiable augmentation of Zhao et al. (2020), and the scaling of Karras et 
 H and W the image's height and width.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limner.core.distributed import RowSampler
+from limner.core.distributed import ALONE, RowSampler
 from limner.core.pixels import SHIFT_AND_SCALE
 from limner.recipes.tables import Augment
 
 
-def of_one_process(sample: Callable[[int], Tensor], count: int) -> Tensor:
-    """The random numbers of a batch that no other process shares."""
-    return sample(count)
-
-
-def augment(x_BCHW: Tensor, settings: Augment, pixel_range: str, rows: RowSampler = of_one_process) -> Tensor:
+def augment(x_BCHW: Tensor, settings: Augment, pixel_range: str, rows: RowSampler = ALONE.rows) -> Tensor:
     """B x C x H x W in `pixel_range` -> the same shape, each image changed by its own random numbers.
 
     They come from torch's global generator of the device; `rows` takes those of this process's images. Differentiable
@@ -45,7 +39,7 @@ def augment(x_BCHW: Tensor, settings: Augment, pixel_range: str, rows: RowSample
     return x_BCHW * half - (shift - half)
 
 
-def recolour(x_BCHW: Tensor, strength: float, rows: RowSampler = of_one_process) -> Tensor:
+def recolour(x_BCHW: Tensor, strength: float, rows: RowSampler = ALONE.rows) -> Tensor:
     """Change brightness by up to `strength` / 2, saturation by a factor of 1 -+ `strength`, contrast 1 -+ half of it.
 
     At 1 these are the colours of Zhao et al. (2020); but contrast is about mid-grey, 0, and not each image's mean.
@@ -57,7 +51,7 @@ def recolour(x_BCHW: Tensor, strength: float, rows: RowSampler = of_one_process)
     return contrast * saturation * x_BCHW + (contrast * (1 - saturation) * grey_B1HW + brightness)
 
 
-def move(x_BCHW: Tensor, share: float, rows: RowSampler = of_one_process) -> Tensor:
+def move(x_BCHW: Tensor, share: float, rows: RowSampler = ALONE.rows) -> Tensor:
     """Move each image by up to `share` of its height and width, by whole pixels; what is uncovered is mid-grey, 0."""
     B, C, H, W = x_BCHW.shape
     far_y, far_x = round(share * H), round(share * W)
@@ -70,7 +64,7 @@ def move(x_BCHW: Tensor, share: float, rows: RowSampler = of_one_process) -> Ten
     return padded_BHWC.reshape(B, -1, C).gather(1, index_BPC).view(B, H, W, C).permute(0, 3, 1, 2)
 
 
-def zoom(x_BCHW: Tensor, deviation: float, rows: RowSampler = of_one_process) -> Tensor:
+def zoom(x_BCHW: Tensor, deviation: float, rows: RowSampler = ALONE.rows) -> Tensor:
     """Scale each image about its centre by 2^u, u from N(0, `deviation`); what is uncovered is mid-grey, 0.
 
     Bilinear; an image that shrinks is averaged over as many pixels as become one. Two matrix products for each image:
@@ -89,7 +83,7 @@ def _resampling(size: int, scale_B11: Tensor) -> Tensor:
     return (1 - away_BSS.abs() / reach_B11).clamp(min=0) / reach_B11
 
 
-def cut_out(x_BCHW: Tensor, share: float, rows: RowSampler = of_one_process) -> Tensor:
+def cut_out(x_BCHW: Tensor, share: float, rows: RowSampler = ALONE.rows) -> Tensor:
     """Set to mid-grey, 0, a square of `share` of each image's width around a random pixel, where it lies inside."""
     inside = []
     for size in x_BCHW.shape[2:]:

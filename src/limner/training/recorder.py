@@ -217,7 +217,7 @@ class Recorder:
         return self.budget.progress(self.state), rate, self.budget.seconds_left(self.state, rate)
 
     def _model(self) -> Model:
-        """The model as it is now; it shares its weights with the self.state."""
+        """The model as it is now; it shares its weights with the state."""
         config = self.config.model_copy(update={"images_seen": self.state.images_seen})
         return Model(config, self.state.averaged_generator(), self.engine.device, self.known_MA)
 
