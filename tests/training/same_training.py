@@ -5,16 +5,14 @@ float32, Adam turns a difference in the last bit of a gradient near zero into a 
 after some steps is another algorithm.
 """
 
-import atexit
 import json
-import os
 import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from limner.core.distributed import start_engine
+from limner.core.distributed import end_process, start_engine
 from limner.recipes.load import load_recipe
 from limner.training.loop import train_step
 from limner.training.modality import open_modality
@@ -47,5 +45,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    atexit._run_exitfuncs()  # leaves the group, a thread of which could abort an interpreter that goes on to its end
-    os._exit(0)
+    end_process(0)

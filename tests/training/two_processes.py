@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from limner.core.distributed import end_process
 from limner.core.errors import Interrupted
 from limner.training import loop, session
 from limner.training.state import State
@@ -77,7 +78,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    # The group is left. Now and then a thread of gloo's aborts an interpreter that goes on to its end.
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    os._exit(0)
+    end_process(0)

@@ -8,11 +8,12 @@ numbers are generated for the whole batch in every process, which takes those of
 import atexit
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -161,6 +162,18 @@ def _all_reduce(tensor: Tensor, timeout: timedelta = TIMEOUT) -> None:
         dist.all_reduce(tensor, async_op=True).wait(timeout)
     except RuntimeError as error:
         raise ProcessLost(f"another process has ended, or has not answered for {timeout.seconds} s") from error
+
+
+def end_process(status: int) -> NoReturn:
+    """End one of several processes with this status, its exit functions run and its output written.
+
+    Now and then a thread of gloo's, which still lets go of a tensor, aborts an interpreter that ends by itself after
+    all work is done (pytorch/pytorch#190489).
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
