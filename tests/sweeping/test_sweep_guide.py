@@ -53,7 +53,7 @@ def test_command_works(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_there_are_commands_to_check() -> None:
-    assert len(LINES) == 4
+    assert len(LINES) == 5
 
 
 def test_an_interrupted_sweep_prints_the_command_that_goes_on(
