@@ -49,7 +49,7 @@ FIVE_FACES = "0:3,0:7,1:2,5:5,2:9"
 EDITED = ("Smiling", "Male", "Eyeglasses", "Blond_Hair")
 SUMS = {"smiling female - female + male": {"Smiling": 1, "Male": 1}}  # and what the sum should have
 SEEDS, FACES_OF_A_SUM = 5, 20
-FRESH_SEED, FRESH = 99, 64  # samples that no direction was learned from
+FRESH_SEED, FRESH = 99, 256  # samples that no direction was learned from
 RANDOM, STEPS, POOL = 1000, 250, 512
 
 
@@ -101,7 +101,7 @@ def arithmetic(model: Model, _: PackedFaces | None, __: Path, ____: int) -> dict
 
 
 def measured_directions(model: Model, _: PackedFaces | None, sheets: Path, __: int) -> dict[str, Any]:
-    """What strength 2 changes in 64 fresh samples: the judge's probability of the attribute, and of all others."""
+    """What strength 2 changes in 256 fresh samples: the judge's probability of the attribute, and of all others."""
     judge = load_judge()
     folder = directions_folder(model, sheets)
     if (folder / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""What does every recipe reach? Train each for a short time on the images that it wants, and write the table.
+"""What does every recipe reach? Train each for a time or a number of images, and write the table.
 
 `docs/recipes.md` holds what the reports printed beside what this measured; the rows between its markers, the grids of
 generated faces in `docs/images/recipes/` and `results/recipes.json` are written here. A run that is already in `--runs`
@@ -50,7 +50,7 @@ def measured(run: Run, protocol: str) -> list[Result]:
     return [result for result in read_metrics(run.path) if (result.protocol, result.images_seen) == (protocol, images)]
 
 
-def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
+def row(name: str, run: Run, results: list[Result], asked: list[str]) -> dict[str, Any]:
     """Everything that the table says of one recipe."""
     lines = [line for line in run.log if line["event"] == "log"]
     last, stop = lines[-1], run.log[-1]
@@ -62,12 +62,17 @@ def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
         "threads": info["machine"]["threads"],
         "processor": info["machine"]["device_name"],
         "data": {key: info["data"][key] for key in ("name", "train", "crop", "content_hash") if key in info["data"]},
-        "command": shlex.join(["limner", "train", name, *(["--minutes", f"{stop['seconds'] / 60:.0f}"])]),
+        "command": shlex.join(["limner", "train", name, *asked]),
         "verdict": verdict(lines),
         "diversity": last.get("diversity"),
         "overlap": last.get("overlap"),
         "metrics": {
-            result.metric: {"value": result.value, "standard_error": result.standard_error, "n_fake": result.n_fake}
+            result.metric: {
+                "value": result.value,
+                "standard_error": result.standard_error,
+                "n_fake": result.n_fake,
+                "floor": result.floor and result.floor.value,
+            }
             for result in results
         },
         "started": info["started"],
@@ -93,24 +98,34 @@ def printed(name: str) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| recipe | the report printed | images | images | minutes | `fd_lite0` | `kid_lite0` | diversity | verdict "
-        "| faces |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| recipe | the report printed | images | images seen | epochs | minutes | `fd_lite0` | floor | precision "
+        "| recall | diversity | verdict | faces |",
+        "|---" * 13 + "|",
     ]
     for one in rows:
-        metrics = one["metrics"]
-        fd, kid = (metrics.get(metric) for metric in ("fd_lite0", "kid_lite0"))
-        view = load_recipe(one["recipe"]).data
-        images = f"{view.size}, {one['data']['crop']}" if view.kind == "images" else "–"
-        lines.append(
-            f"| `{one['recipe']}` ({tomllib.loads(recipe_text(one['recipe']))['follows']}) | {printed(one['recipe'])} "
-            f"| {images} | {one['images_seen']:,} | {one['minutes']:g} "
-            f"| {format(fd['value'], '.1f') if fd else '–'} "
-            f"| {format(kid['value'], '.4f') + ' ± ' + format(kid['standard_error'], '.4f') if kid else '–'} "
-            f"| {format(one['diversity'], '.2f') if one['diversity'] is not None else '–'} | {one['verdict']} "
-            f"| ![faces of {one['recipe']}](images/recipes/{one['recipe']}.png) |"
-        )
+        name, seen, metrics = one["recipe"], one["images_seen"], one["metrics"]
+        view = load_recipe(name).data
+        fd = metrics.get("fd_lite0", {})
+        cells = [
+            f"`{name}` ({tomllib.loads(recipe_text(name))['follows']})",
+            printed(name),
+            f"{view.size}, {one['data']['crop']}" if view.kind == "images" else "–",
+            f"{seen:,}",
+            number(seen / one["data"]["train"] if "train" in one["data"] else None, ".1f"),
+            f"{one['minutes']:g}",
+            number(fd.get("value"), ".1f"),
+            number(fd.get("floor"), ".1f"),
+            *(number(metrics.get(metric, {}).get("value"), ".2f") for metric in ("precision_lite0", "recall_lite0")),
+            number(one["diversity"], ".2f"),
+            one["verdict"],
+            f"![faces of {name}](images/recipes/{name}.png)",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def number(value: float | None, digits: str) -> str:
+    return "–" if value is None else format(value, digits)
 
 
 if __name__ == "__main__":
@@ -118,22 +133,26 @@ if __name__ == "__main__":
     parser.add_argument("recipes", nargs="*", help="names; all of them by default")
     parser.add_argument("--data", type=Path, action="append", required=True, help="prepared images; may be repeated")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--minutes", type=float, default=10.0)
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--minutes", type=float)
+    length.add_argument("--images", type=int)
     parser.add_argument("--protocol", default="quick")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "recipes.json")
     arguments = parser.parse_args()
 
     folders = [PackedFaces.open(path) for path in arguments.data]
     known = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
+    wanted = {key: getattr(arguments, key) for key in ("minutes", "images") if getattr(arguments, key)}
+    asked = [text for key, value in wanted.items() for text in (f"--{key}", f"{value:.10g}")]
     names = arguments.recipes or [name for name in recipe_names() if name not in LEFT_OUT]
     for name in names:
         path, faces = arguments.runs / name, data_for(name, folders)
-        run = Run.open(path) if path.exists() else train(name, faces, path, minutes=arguments.minutes)
+        run = Run.open(path) if path.exists() else train(name, faces, path, **wanted)
         results = measured(run, arguments.protocol)
         if faces and not results:
             results = evaluate(path, faces, protocol=arguments.protocol)
         draw_grid(name, run)
-        known[name] = row(name, run, results)
+        known[name] = row(name, run, results, asked)
         arguments.out.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         put_rows(DOCS / "recipes.md", BEGIN, table([known[name] for name in recipe_names() if name in known]))
         print(table([known[name]]).splitlines()[-1])

@@ -88,7 +88,7 @@ def directions(
     out: str | Path,
     *,
     attributes: str | Sequence[str] = (),
-    samples: int = 2048,
+    samples: int = 4096,
     seed: int = 0,
     judge: str | Path | None = None,
     device: str = "cpu",

@@ -84,7 +84,7 @@ def directions(
     attributes: Annotated[
         str | None, typer.Option(help="Attributes, e.g. smiling,male. Default: all that the judge knows.")
     ] = None,
-    samples: Annotated[int, typer.Option(help="Number of samples to learn from.")] = 2048,
+    samples: Annotated[int, typer.Option(help="Number of samples to learn from.")] = 4096,
     seed: Seed = 0,
     judge: JudgeFolder = None,
     device: Device = "cpu",
