@@ -122,7 +122,7 @@ def draw(looks: list[dict[str, float]], path: Path) -> None:
     figure = Figure((9, 5), layout="constrained")
     for axes, (key, words) in zip(figure.subplots(2, 3).flat, DRAWN.items(), strict=True):
         axes.plot([look["minutes"] for look in looks], [look[key] for look in looks], linewidth=1)
-        axes.set(title=words, xlabel="minutes", ylim=(0, None))
+        axes.set(title=words, xlabel="minutes", ylim=(0, 1.1 * max(look[key] for look in looks)))
         axes.title.set_size(9)
     figure.savefig(path, dpi=90, metadata={"Software": None})
 
