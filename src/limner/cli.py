@@ -7,15 +7,17 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from limner.core.console import notes
-from limner.core.errors import Interrupted, ProcessLost, UserError
+from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
+from limner.core.faults import fault_line
 from limner.core.options import Device, Force, Quiet, Seed
+from limner.core.process import Output, ended_by_signals, process_rank
 from limner.explore.command import explore_app
 from limner.exporting.command import export_command
 from limner.images.command import verify_command
@@ -209,7 +211,7 @@ def train(
             quiet=quiet,
             **budget,
         )
-    if _rank() == 0:
+    if process_rank() == 0:
         _say(f"Done: look at {run.path / 'report.html'}; sample new ones with limner sample {run.path} --out new.png")
 
 
@@ -388,35 +390,6 @@ def _say(text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-class _Output:
-    """A standard stream to which a command goes on writing when its reader has left (`limner recipes | head -1`)."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            self._discard()
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except BrokenPipeError:
-            self._discard()
-
-    def _discard(self) -> None:
-        """Send all that follows, and what is still in the buffer, nowhere."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
-
-
 def main() -> None:
     """Run the command line.
 
@@ -438,31 +411,33 @@ def main() -> None:
 
 def _run() -> None:
     """Run the command that was given, and end with its status."""
-    out, err = _Output(sys.stdout), _Output(sys.stderr)
-    with redirect_stdout(out), redirect_stderr(err):
+    out, err = Output(sys.stdout, optional=False), Output(sys.stderr, optional=True)
+    with redirect_stdout(out), redirect_stderr(err), ended_by_signals():
         try:
-            app()
+            try:
+                app()
+            finally:
+                out.flush()
+                err.flush()
         except UserError as error:
             # Every process of a training makes the same mistake. The main one says it, upon which torchrun ends the
             # others; one that is still there has a trouble of its own.
-            time.sleep(SECONDS_FOR_MAIN if _rank() else 0)
+            time.sleep(SECONDS_FOR_MAIN if process_rank() else 0)
             _fail(str(error), 2)
         except ProcessLost as lost:
-            time.sleep(SECONDS_FOR_MAIN if _rank() else 0)
+            time.sleep(SECONDS_FOR_MAIN if process_rank() else 0)
             print(f"limner: {lost}", file=sys.stderr, flush=True)
             os._exit(1)  # leaving the group in order would wait for the process that is lost
         except Interrupted as interruption:
             _fail(f"Stopped; everything is saved. Resume with: {interruption}", 130)
         except KeyboardInterrupt:
             _fail("Interrupted.", 130)
-        finally:
-            out.flush()
-            err.flush()
-
-
-def _rank() -> int:
-    """The number of this process among those that torchrun has started; 0: the main one, or the only one."""
-    return int(os.environ.get("RANK", "0"))
+        except MachineError as error:
+            _fail(str(error), 1)
+        except Exception as error:
+            if (line := fault_line(error)) is None:
+                raise
+            _fail(f"{line}.", 1)
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:

@@ -367,9 +367,9 @@ CALLS: dict[str, Call] = {
     "out_in_source": Call(lambda p: folder_with({})(p) | {"out": p / "source" / "out"}, "lie in each other"),
     "out_is_source": Call(lambda p: folder_with({})(p) | {"out": p / "source", "force": True}, "lie in each other"),
     "out_around_source": Call(lambda p: folder_with({})(p) | {"out": p, "force": True}, "lie in each other"),
-    "out_name_long": Call(lambda p: folder_with({})(p) | {"out": p / ("x" * 250)}, "File name too long"),
-    "out_name_too_long": Call(lambda p: folder_with({})(p) | {"out": p / ("x" * 300)}, "File name too long"),
-    "source_name_too_long": Call(lambda p: {"source": p / ("x" * 300)}, "File name too long"),
+    "out_name_long": Call(lambda p: folder_with({})(p) | {"out": p / ("x" * 250)}, "too long a name"),
+    "out_name_too_long": Call(lambda p: folder_with({})(p) | {"out": p / ("x" * 300)}, "too long a name"),
+    "source_name_too_long": Call(lambda p: {"source": p / ("x" * 300)}, "too long a name"),
     # the numbers and names
     "size_small": Call(with_options(size=15), "size 15 is out of range"),
     "size_large": Call(with_options(size=513), "size 513 is out of range"),

@@ -1,6 +1,7 @@
 """PackedFaces: opens what prepare made, and says what is wrong with what is no longer so."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def test_verify_sees_one_changed_byte(file: str, packed: Path) -> None:
     data = bytearray((packed / file).read_bytes())
     data[-1] ^= 1
     (packed / file).write_bytes(data)
+    os.utime(packed / file, (0, 0))
     PackedFaces.open(packed)
     with pytest.raises(UserError, match="another hash"):
         PackedFaces.open(packed, verify=True)

@@ -125,7 +125,7 @@ def test_failure_to_move_in_puts_the_old_one_back(tmp_path: Path, monkeypatch: p
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", fails)
-    with pytest.raises(UserError, match="No space left on device"):
+    with pytest.raises(OSError, match="No space left on device"):
         run(source, tmp_path / "out", seed=5, force=True)
     assert PackedFaces.open(tmp_path / "out", verify=True).info == old
     assert not left_behind(tmp_path)

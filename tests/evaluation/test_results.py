@@ -65,11 +65,16 @@ def test_evaluate_prints_where_the_terminal_does_not_know_every_sign(
 
 
 def test_results_are_written_before_they_are_printed(
-    faces: Any, extractor: Any, fair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    faces: Any,
+    extractor: Any,
+    fair: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     class Broken(io.StringIO):
         def write(self, text: str) -> int:
-            raise OSError("no terminal")
+            raise OSError(6, "no terminal")
 
     out = tmp_path / "results.json"
     monkeypatch.setattr(sys, "argv", ["limner", "evaluate", "faces", "--data", "data", "--out", str(out)])
@@ -78,6 +83,8 @@ def test_results_are_written_before_they_are_printed(
     monkeypatch.setattr("limner.evaluation.setup.load_extractor", lambda *_: extractor)
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--samples", "64"])
     monkeypatch.setattr(sys, "stdout", Broken())
-    with pytest.raises(OSError, match="no terminal"):
+    with pytest.raises(SystemExit) as stopped:
         cli.main()
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.endswith("limner: the standard output: no terminal.\n")
     assert json.loads(out.read_text())["results"][0]["n_fake"] == 64

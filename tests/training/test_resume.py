@@ -290,7 +290,7 @@ def fresh(tiny: tuple[str, ...]) -> State:
 def saved(folder: Path, state: State, images: int, keep: int) -> list[int]:
     """The checkpoints there are after saving one more."""
     state.images_seen = images
-    save_checkpoint(folder, state, keep)
+    save_checkpoint(folder, state, keep, recipe={}, content_hash=None, log_bytes=0)
     return [int(path.name) for path in checkpoints(folder)]
 
 

@@ -30,7 +30,7 @@ from limner.core.console import progress_bar
 from limner.core.device import machine_facts
 from limner.core.distributed import Engine, start_engine
 from limner.core.errors import UserError
-from limner.core.files import write_file
+from limner.core.files import check_place, write_file
 from limner.core.version import __version__
 from limner.data.packed import PackedFaces
 from limner.preparation.prepare import prepare
@@ -50,6 +50,8 @@ def bench(recipe: str = "dcgan", steps: int = 8, out: Path | None = None, overri
         raise UserError(f"--steps is {steps}; it must be at least 1.")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out {out} cannot be written: there is no folder {out.parent}.")
+    if out is not None:
+        check_place(out)
     chosen = load_recipe(recipe, overrides)
     check_reference_fits(chosen)
     engine = start_engine("auto", chosen.engine.precision, chosen.engine.graphs)

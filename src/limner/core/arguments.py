@@ -1,7 +1,9 @@
 """One check of what a public function is given, against its annotations: a wrong type is one line, not a traceback."""
 
+import errno
 import inspect
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -31,7 +33,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     numpy's numbers are taken as Python's, and one string or path where a list of them belongs as a list of one. Where
     another class belongs, only values of built-in types are refused. `function` then also raises UserError for a value
-    of a wrong type and for a number that is not finite, naming the argument.
+    of a wrong type and for a number that is not finite, naming the argument, and for a file name that is too long.
     """
     signature = inspect.signature(function)
 
@@ -45,7 +47,13 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in given.arguments.items():
             if name in hints:
                 given.arguments[name] = _fit(name, value, hints[name])
-        return function(*given.args, **given.kwargs)
+        try:
+            return function(*given.args, **given.kwargs)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            name = Path(os.fsdecode(error.filename or "")).name[:MOST]
+            raise UserError(f"{name}... is too long a name for this file system: choose a shorter one.") from None
 
     return call
 

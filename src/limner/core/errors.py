@@ -20,3 +20,10 @@ class ProcessLost(Exception):
 
     The command line prints the message without a traceback and leaves with exit status 1.
     """
+
+
+class MachineError(Exception):
+    """The machine failed: a full disk, not enough memory. The message is one line: what, what is kept, how to go on.
+
+    The command line prints the message without a traceback and leaves with exit status 1.
+    """

@@ -6,7 +6,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from limner.core.errors import UserError
-from limner.core.files import sha256
+from limner.core.files import check_place, sha256
 
 MAX_BYTES = 1 << 20
 Record = TypeVar("Record", bound=BaseModel)
@@ -32,8 +32,9 @@ def read_record(file: Path, kind: type[Record], mend: str) -> Record:
 def check_folder(out: Path, force: bool, record: str, kind: type[BaseModel], what: str) -> None:
     """Raise UserError where the folder `out` exists, unless `force` may replace it: it has a `record` of this `kind`.
 
-    `what` is what such a folder is called.
+    `what` is what such a folder is called. Also raises OSError where nothing can be written there.
     """
+    check_place(out)
     if not out.exists():
         return
     if not force:

@@ -42,7 +42,7 @@ class Batches:
         mine = block_of(count, rank, world)
         mirrored = (stream(self.seed, "flip", images).random(count) < 0.5 * self.flip)[mine]
         rows = rows[mine]
-        images_BHWC = self.faces.images_NHWC[rows]
+        images_BHWC = self.faces.read(rows)
         images_BHWC[mirrored] = images_BHWC[mirrored][:, :, ::-1]
         x_BCHW = from_pixels(self._to_device(images_BHWC), self.pixel_range)
         return Batch(x_BCHW, self._to_device(self.faces.attributes_NA[rows]).float())

@@ -1,10 +1,12 @@
 """PackedFaces: a prepared data set, a folder of plain files that a person can open and a training can memory-map."""
 
 import csv
+import errno
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, TypeVar
@@ -124,6 +126,8 @@ class PackedFaces:
     def open(cls, path: str | Path, verify: bool = False) -> Self:
         """Open the folder that `limner prepare` made; `verify` also recomputes the hash of its content.
 
+        So does a file that is newer than dataset.json, which is written last: somebody has changed it, or copied it.
+
         Raises:
             UserError: the folder is not one, or its files do not fit each other.
         """
@@ -145,8 +149,11 @@ class PackedFaces:
         if Counter(splits) != Counter(info.counts.splits):
             raise UserError(f"{path / INDEX} has other splits than {INFO}: prepare the data again")
         faces = cls(path, info, images_NHWC, attributes_NA, np.array(splits), files)
-        if verify and faces._content_hash() != info.content_hash:
-            raise UserError(f"{path} was changed or damaged: its content has another hash; prepare the data again")
+        if verify or faces._is_newer_than_its_hash():
+            if faces._content_hash() != info.content_hash:
+                raise UserError(f"{path} was changed or damaged: its content has another hash; prepare the data again")
+            with suppress(OSError):
+                (path / INFO).touch()  # so that a copy is looked through once
         return faces
 
     def __len__(self) -> int:
@@ -173,10 +180,26 @@ class PackedFaces:
             raise UserError(f"{self.path} has no images in the split {split!r}: its splits are {there}")
         return np.flatnonzero(chosen)
 
+    def read(self, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
+        """The images in these rows, uint8 N x H x W x 3.
+
+        Raises OSError where their file was cut short since it was opened: to touch what is gone would end the process.
+        """
+        mapped = self.images_NHWC._mmap if isinstance(self.images_NHWC, np.memmap) else None  # type: ignore[attr-defined]
+        if mapped is not None and mapped.size() < len(mapped):
+            raise OSError(
+                errno.ENODATA, "cut short while it was in use, prepare the data again", str(self.path / IMAGES)
+            )
+        return self.images_NHWC[rows]
+
+    def _is_newer_than_its_hash(self) -> bool:
+        hashed = (self.path / INFO).stat().st_mtime_ns
+        return any((self.path / file).stat().st_mtime_ns > hashed for file in (IMAGES, ATTRIBUTES, INDEX))
+
     def _content_hash(self) -> str:
         content = ContentHash(self.size)
         for start in range(0, len(self), 1024):
-            content.add_images(self.images_NHWC[start : start + 1024].tobytes())
+            content.add_images(self.read(slice(start, start + 1024)).tobytes())
         return content.finish(self.attributes_NA, self.attribute_names, self.splits.tolist())
 
 

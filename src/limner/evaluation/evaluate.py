@@ -16,6 +16,7 @@ from limner.core.console import progress_bar
 from limner.core.device import machine_facts
 from limner.core.distributed import ALONE, start_engine
 from limner.core.errors import UserError
+from limner.core.faults import fault_line
 from limner.core.files import check_output
 from limner.core.version import __version__
 from limner.data.packed import PackedFaces
@@ -88,7 +89,10 @@ def evaluate(
     if not engine.is_main:
         return []
     if isinstance(model, str | Path) and is_run(Path(model)):
-        append_metrics(Path(model), results)
+        try:
+            append_metrics(Path(model), results)
+        except OSError as error:  # what took minutes to compute is shown all the same
+            warn([f"These results are not kept in the run: {fault_line(error)}. --out FILE keeps them."], quiet=False)
     if out is not None:
         write_results(out, results)
     if curve is not None:

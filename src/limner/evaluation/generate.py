@@ -107,7 +107,7 @@ def shrink_rows(faces: PackedFaces, rows: NDArray[np.int64], advance: Callable[[
     """Images of a data set, shrunk: uint8 N x P."""
     shrunk_NP = np.empty((len(rows), SHRUNK * SHRUNK * 3), np.uint8)
     for some in batches_of(len(rows), BATCH):
-        shrunk_NP[some] = shrink(faces.images_NHWC[rows[some]])
+        shrunk_NP[some] = shrink(faces.read(rows[some]))
         advance(some.stop - some.start)
     return shrunk_NP
 

@@ -3,11 +3,15 @@
 Shapes: N real images of the reference, M training images, D features.
 """
 
+import atexit
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -17,7 +21,8 @@ from pydantic import TypeAdapter
 from limner.core.console import console, progress_bar
 from limner.core.distributed import ALONE, Engine
 from limner.core.errors import UserError
-from limner.core.files import new_folder, sha256, write_file
+from limner.core.faults import fault_line
+from limner.core.files import new_folder, reserve, sha256, write_file
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
 from limner.evaluation.measure import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measure, moments
@@ -74,8 +79,8 @@ def load_reference(
 ) -> Reference:
     """The reference of a protocol, from the cache where it is there and whole, else computed and kept there.
 
-    Several processes share what has to be computed; only the main one has the features and floors then. Raises
-    UserError as `choose_rows`, and where the cache cannot be written.
+    Where the cache cannot be written, they are kept in a folder of this process. Several processes share what has to be
+    computed; only the main one has the features and floors then. Raises UserError as `choose_rows`.
     """
     real_rows, floor_rows = choose_rows(faces, protocol, samples)
     is_train = faces.splits[real_rows] == "train"
@@ -102,7 +107,9 @@ def load_reference(
 
         def write(to: Path) -> None:
             shape = (len(rows), extractor.dimension)
-            compute(features_ND := np.lib.format.open_memmap(to / FEATURES, "w+", np.float32, shape))
+            features_ND = np.lib.format.open_memmap(to / FEATURES, "w+", np.float32, shape)
+            reserve(to / FEATURES)
+            compute(features_ND)
             features_ND.flush()
 
         identity = {**about, "rows": _name(rows)}
@@ -153,18 +160,38 @@ def _keep(identity: dict[str, Any], make: Callable[[Path], None], quiet: bool, k
     folder = _place(identity)
     if kept:
         return folder
-    if folder.exists() and not quiet:
-        console.print(f"Note: {folder} is damaged; its statistics are computed anew.", markup=False, soft_wrap=True)
+    if folder.exists():
+        _note(f"{folder} is damaged; its statistics are computed anew.", quiet)
     try:
-        with new_folder(folder, synced=False) as beside:
-            make(beside)
-            checksums = {file.name: sha256(file) for file in beside.iterdir()}
-            write_file(beside / INFO, json.dumps({"identity": identity, "sha256": checksums}, indent=1).encode())
+        _fill(folder, identity, make)
     except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror}): set LIMNER_CACHE in the environment to another folder."
-        ) from None
+        _note(
+            f"the cache cannot be used, {fault_line(error)}. Its statistics serve this process alone; LIMNER_CACHE in "
+            "the environment names another folder.",
+            quiet,
+        )
+        _fill(folder := _own_folder() / folder.name, identity, make)
     return folder
+
+
+def _fill(folder: Path, identity: dict[str, Any], make: Callable[[Path], None]) -> None:
+    with new_folder(folder, synced=False) as beside:
+        make(beside)
+        checksums = {file.name: sha256(file) for file in beside.iterdir()}
+        write_file(beside / INFO, json.dumps({"identity": identity, "sha256": checksums}, indent=1).encode())
+
+
+@cache
+def _own_folder() -> Path:
+    """A folder of this process, which is removed at its end."""
+    folder = Path(mkdtemp(prefix="limner-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _note(sentence: str, quiet: bool) -> None:
+    if not quiet:
+        console.print(f"Note: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _is_whole(folder: Path, identity: dict[str, Any]) -> bool:

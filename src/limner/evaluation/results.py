@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -108,8 +109,11 @@ def write_results(out: Path, results: Sequence[Result]) -> None:
 
 def append_metrics(run: Path, results: Iterable[Result]) -> None:
     """Add results to `metrics.jsonl` of the run folder `run`, one line each."""
-    with (run / METRICS).open("a", encoding="utf-8") as file:
-        file.write("".join(result.model_dump_json() + "\n" for result in results))
+    with (run / METRICS).open("a+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        whole = file.read() in (b"", b"\n")  # else a process was killed within the last line
+        lines = "".join(f"{result.model_dump_json()}\n" for result in results)
+        file.write(f"{lines if whole else f'{chr(10)}{lines}'}".encode())
 
 
 def read_metrics(run: Path) -> list[Result]:

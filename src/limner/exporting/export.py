@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 
 from limner.core.arguments import checked
 from limner.core.errors import UserError
-from limner.core.files import check_output, new_folder, write_file
+from limner.core.files import check_output, check_place, new_folder, write_file
 from limner.exporting.hub import SPACE, hub_files
 from limner.exporting.hub import push as push_folder
 from limner.exporting.onnx import OnnxFile, Precision, generator_graph, to_onnx
@@ -151,7 +151,7 @@ def _check_out(out: Path, folder: bool, ending: str, force: bool) -> None:
         if out.is_dir():
             raise UserError(f"{out} is a folder: give the name of a file as --out.")
     elif out.is_dir() and not any(out.iterdir()):
-        return
+        check_place(out)
     else:
         check_output(out, force)
         if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {INDEX, MODEL, RUNTIME}):

@@ -47,7 +47,7 @@ def extract(
 ) -> None:
     """Write the features of the images in `rows`, or of their mirror images, into `into_ND`."""
     for some in batches_of(len(rows), BATCH):
-        images_NHWC = faces.images_NHWC[rows[some]]
+        images_NHWC = faces.read(rows[some])
         into_ND[some] = extractor.features(np.ascontiguousarray(images_NHWC[:, :, ::-1]) if mirrored else images_NHWC)
         advance(len(images_NHWC))
 

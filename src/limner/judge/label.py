@@ -75,7 +75,7 @@ def label(
 
     content = ContentHash(faces.size)
     for some in batches_of(len(faces), BATCH):
-        content.add_images(faces.images_NHWC[some].tobytes())
+        content.add_images(faces.read(some).tobytes())
     source = faces.info.source
     licence = join_licences(source.licence, found.config.licence)
     info = faces.info.model_copy(

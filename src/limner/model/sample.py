@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from limner.core.arguments import checked
 from limner.core.console import progress_bar
-from limner.core.errors import UserError
-from limner.core.files import check_output, write_file
+from limner.core.errors import MachineError, UserError
+from limner.core.faults import fault_line
+from limner.core.files import check_output, check_place, sweep, write_file
 from limner.core.version import __version__
 from limner.data.attributes import names_of
 from limner.images.grid import face_grid
@@ -70,6 +71,7 @@ def sample(
     Raises:
         UserError: a setting is out of range, there is no model, it knows no such attribute, or `out` exists (without
             `force`).
+        MachineError: the disk took only some of the single files; the message says how to get the others.
     """
     out = Path(out)
     folder = find_model(Path(model))
@@ -78,6 +80,7 @@ def sample(
             raise UserError(f"--single writes a folder of images: give one as --out, not the file {out}.")
         if out.is_dir() and any(out.iterdir()) and not force:
             raise UserError(f"{out} is not empty: choose another --out, or write into it with --force.")
+        check_place(out)
     else:
         check_output(out, force, (".png",))
         if count > MAX_GRID:
@@ -162,10 +165,17 @@ def _write_singles(
 ) -> None:
     digits = max(6, len(str(first + count - 1)))
     index = first
-    for portion_NHWC in batches:
-        out.mkdir(parents=True, exist_ok=True)
-        for face_HWC in portion_NHWC:
-            settings = Settings(first=index, count=1, columns=1, **made_by)
-            write_file(out / f"{index:0{digits}d}.png", sampled_png(face_HWC[None], settings, new_mark()))
-            index += 1
-        advance(len(portion_NHWC))
+    sweep(out)
+    try:
+        for portion_NHWC in batches:
+            out.mkdir(parents=True, exist_ok=True)
+            for face_HWC in portion_NHWC:
+                settings = Settings(first=index, count=1, columns=1, **made_by)
+                write_file(out / f"{index:0{digits}d}.png", sampled_png(face_HWC[None], settings, new_mark()))
+                index += 1
+            advance(len(portion_NHWC))
+    except OSError as error:
+        raise MachineError(
+            f"{fault_line(error)}. {index - first:,} of {count:,} faces are in {out}; for the others, repeat the "
+            f"command with --first {index} --count {first + count - index} --force."
+        ) from error

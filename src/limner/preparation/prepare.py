@@ -5,12 +5,11 @@ takes the chunks in that order, drops what was rejected, and appends to images.n
 grow with the data set, and neither the number of workers nor their speed can be seen in the result.
 """
 
+import errno
 import os
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import numpy as np
 from limner.core.arguments import checked
 from limner.core.console import progress_bar
 from limner.core.errors import UserError
-from limner.core.files import new_folder
+from limner.core.files import check_place, new_folder
 from limner.core.version import __version__
 from limner.data.packed import (
     ATTRIBUTES,
@@ -46,18 +45,7 @@ from limner.preparation.workers import loading
 from limner.preparation.writing import write_images
 
 
-@contextmanager
-def _os_errors_in_one_line() -> Iterator[None]:
-    """No space, no permission, a name too long: the user can mend these, and needs no traceback for it."""
-    try:
-        yield
-    except OSError as error:
-        where = f"{shown(error.filename)}: " if error.filename else ""
-        raise UserError(f"the images cannot be prepared: {where}{error.strerror or error}") from error
-
-
 @checked
-@_os_errors_in_one_line()
 def prepare(
     source: str | Path,
     out: str | Path,
@@ -100,6 +88,7 @@ def prepare(
     Raises:
         UserError: an argument or the source is wrong, or no image is left. Single bad images never raise: they
             are listed with their reason in rejects.csv.
+        OSError: the disk is full, say; `out` is as it was.
     """
     _check_numbers(size, keep, heldout, test, seed, workers)
     if size not in TRAINABLE_SIZES and not quiet:
@@ -118,7 +107,8 @@ def prepare(
     found = len(work.files) + len(rejects)
     image_bytes = size * size * 3
     if len(chosen) * image_bytes > shutil.disk_usage(target.parent).free:
-        raise UserError(f"{shown(target.parent)} has too little space for {len(chosen):,} images of {size} x {size}")
+        reason = f"no space left on device for {len(chosen):,} images of {size} x {size}"
+        raise OSError(errno.ENOSPC, reason, str(target))
 
     names_to_load = [work.files[file] for file in chosen]
     with (
@@ -211,6 +201,7 @@ def check_target(out: Path, source: str | Path, force: bool) -> Path:
     if not target.parent.is_dir():
         raise UserError(f"{shown(target.parent)} is no folder to make {shown(target.name)} in: make it first")
     origin = Path(source).resolve()
+    check_place(target)
     if target.is_relative_to(origin) or origin.is_relative_to(target):
         raise UserError(f"{shown(out)} and the source {shown(source)} lie in each other: choose a place apart from it")
     if not target.exists():

@@ -1,13 +1,18 @@
 """The Run: one training, as a folder that a person can read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
+
 from limner.core.errors import UserError
+from limner.core.locks import try_lock
+from limner.core.records import read_record
 
 if TYPE_CHECKING:
     from limner.model.model import Model
@@ -24,6 +29,19 @@ RECIPE, INFO, LOG, SAMPLES, CHECKPOINTS, MODEL, BEST, FILM, EVENTS = (
     "painting.png",
     "events",
 )
+
+
+class _Info(BaseModel):
+    """What resuming needs of run.json."""
+
+    model_config = ConfigDict(extra="allow")
+
+    seed: int
+    budget: dict[str, float | int | None]
+    data: dict[str, Any]
+    machine: dict[str, Any]
+    torch: str
+    processes: int
 
 
 @dataclass(frozen=True)
@@ -50,16 +68,23 @@ class Run:
     @cached_property
     def info(self) -> dict[str, Any]:
         """run.json: data, machine, seed, budget, command."""
-        try:
-            info: dict[str, Any] = json.loads((self.path / INFO).read_text(encoding="utf-8"))
-        except ValueError:
-            raise UserError(f"{self.path / INFO} is damaged: start the run anew with --force.") from None
-        return info
+        return read_record(self.path / INFO, _Info, "start the run anew with --force").model_dump()
 
     @property
     def log(self) -> list[dict[str, Any]]:
         """The events of log.jsonl, oldest first."""
         return read_log(self.path)
+
+    @contextmanager
+    def sole_writer(self) -> Iterator[None]:
+        """Be the only training that writes this run; raises UserError where another process is one.
+
+        The lock lies on log.jsonl, which is never replaced.
+        """
+        with (self.path / LOG).open("ab") as log:
+            if not try_lock(log.fileno()):
+                raise UserError(f"Another process is training {self.path}: wait for its end, or stop it first.")
+            yield
 
     @property
     def model(self) -> "Model":
@@ -77,7 +102,7 @@ def how_ended(log: Sequence[Mapping[str, Any]]) -> str | None:
 def read_log(run: Path) -> list[dict[str, Any]]:
     """The events of `run/log.jsonl`, oldest first; none where there is no log yet.
 
-    A line that is no whole JSON object is left out: a killed run leaves half a last line, and a resumed one writes on
+    A line that is no whole event is left out: a killed run leaves half a last line, and a resumed one writes on
     after it. `NaN` and `Infinity` come back as the floats they are.
     """
     try:
@@ -90,7 +115,7 @@ def read_log(run: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict):
+        if isinstance(row, dict) and "event" in row:
             rows.append(row)
     return rows
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from limner.core.arguments import checked
 from limner.core.console import console, progress_bar
 from limner.core.errors import Interrupted, UserError
+from limner.core.files import check_place
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
@@ -80,6 +81,7 @@ def sweep(
     folder = Path(out)
     if folder.exists() and not resume:
         raise UserError(f"{folder} exists: choose another --out, or go on with it with --resume.")
+    check_place(folder)
     faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data)
     plan = _plan(recipe, faces, vary, overrides, trials, images, seeds, seed, device)
     if grace < LEAST_GRACE:

@@ -1,10 +1,11 @@
 """Starting a training, and going on with one: everything around the loop."""
 
 import shlex
+import shutil
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from pydantic import ValidationError
 from limner.core.arguments import checked
 from limner.core.device import all_finite
 from limner.core.distributed import start_engine
-from limner.core.errors import Interrupted, ProcessLost, UserError
+from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
+from limner.core.faults import fault_line
 from limner.core.files import sweep, write_file
+from limner.core.process import ENDING, process_rank
 from limner.core.randomness import sole_training
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
 from limner.runs.run import CHECKPOINTS, LOG, RECIPE, SAMPLES, Run
+from limner.training.faults import what_is_kept
 from limner.training.init import Init, check_init, initialise
 from limner.training.loop import MAX_ROLLBACKS, run_loop
 from limner.training.modality import Modality, open_modality
@@ -72,7 +76,8 @@ def train(
     Raises:
         UserError: something given is wrong, `out` exists (without `force`), another training runs in this process, or
             the training diverged for good.
-        Interrupted: Ctrl-C, SIGTERM or `stop`; the state is saved and the message is the command that goes on.
+        Interrupted: Ctrl-C, SIGTERM, SIGHUP or `stop`; the state is saved and the message is the command that goes on.
+        MachineError: the disk is full, say, or memory is; the message says which checkpoint is whole.
     """
     chosen = load_recipe(recipe, overrides)
     check_init(chosen, init)
@@ -93,12 +98,17 @@ def train(
     training = Training(chosen, state, modality, engine, seed, begun)
 
     def make_folder() -> None:
-        make_room(run.path, force)
-        write_info(run, run_facts(training, budget))  # first: --force knows a run by it
-        write_file(run.path / RECIPE, chosen.to_toml().encode())
+        make_room(run, force, held)
+        try:
+            write_info(run, run_facts(training, budget))  # first: --force knows a run by it
+            write_file(run.path / RECIPE, chosen.to_toml().encode())
+        except OSError:
+            shutil.rmtree(run.path, ignore_errors=True)
+            raise
 
-    engine.once(make_folder)
-    return _go_on(run, training, budget, quiet, stop, broken=None)
+    with ExitStack() as held:
+        engine.once(make_folder)
+        return _go_on(run, training, budget, quiet, stop, broken=None)
 
 
 @checked
@@ -128,6 +138,34 @@ def resume(
         Interrupted: as for `train`.
     """
     old = Run.open(run)
+    with old.sole_writer() if process_rank() == 0 else nullcontext():
+        training, record, broken = _reopen(old, recipe, overrides, data, device)
+        info, engine = old.info, training.engine
+        budget = Budget(**info["budget"])
+        if (images, epochs, minutes) != (None, None, None):
+            budget = Budget.choose(0, training.modality.facts.get("train"), images, epochs, minutes)
+        if budget.finished(training.state) and (not old.log or old.log[-1].get("event") == "stop"):
+            raise UserError(
+                f"{old.path} is finished ({training.state.images_seen:,} images): say --images, more than that, to go "
+                "on."
+            )
+
+        def mend_folder() -> None:
+            for folder in (old.path, old.path / SAMPLES, old.path / CHECKPOINTS):
+                sweep(folder)
+            _cut_log(old.path / LOG, record["log_bytes"])
+            write_info(old, info | {"budget": vars(budget)})
+            if not quiet:
+                warn_of_changes(info, engine)
+
+        engine.once(mend_folder)
+        return _go_on(old, training, budget, quiet, stop, [path.name for path in broken])
+
+
+def _reopen(
+    old: Run, recipe: str | Path | None, overrides: Sequence[str], data: PackedFaces | str | Path | None, device: str
+) -> tuple[Training, dict[str, Any], list[Path]]:
+    """The training of a run as its newest whole checkpoint left it, that one's record, and the broken later ones."""
     record, tensors, broken = read_newest(old.path / CHECKPOINTS)
     try:
         trained = Recipe.model_validate(record["recipe"])
@@ -154,30 +192,15 @@ def resume(
         raise UserError(
             f"{modality.facts['path']} is not what {old.path} was trained on (its content has another hash)."
         )
-    budget = Budget(**info["budget"])
-    if (images, epochs, minutes) != (None, None, None):
-        budget = Budget.choose(0, modality.facts.get("train"), images, epochs, minutes)
     engine = start_engine(device, trained.engine.precision, graphs)
     check_shares(trained, engine)
     state = State.fresh(trained, info["seed"], engine.device, len(attribute_names(trained, modality)))
-    restore(state, record, tensors)
-    if budget.finished(state) and (not old.log or old.log[-1].get("event") == "stop"):
-        raise UserError(
-            f"{old.path} is finished ({state.images_seen:,} images): say --images, more than that, to go on."
-        )
-
-    def mend_folder() -> None:
-        for folder in (old.path, old.path / SAMPLES, old.path / CHECKPOINTS):
-            sweep(folder)
-        _cut_log(old.path / LOG, record["log_bytes"])
-        write_info(old, info | {"budget": vars(budget)})
-        if not quiet:
-            warn_of_changes(info, engine)
-
-    engine.once(mend_folder)
+    try:
+        restore(state, record, tensors)
+    except (KeyError, RuntimeError):
+        raise UserError(f"The newest checkpoint of {old.path} is not one of its recipe: start the run anew.") from None
     begun = Init(**info["init"]) if info.get("init") else None
-    training = Training(trained, state, modality, engine, info["seed"], begun)
-    return _go_on(old, training, budget, quiet, stop, [path.name for path in broken])
+    return Training(trained, state, modality, engine, info["seed"], begun), record, broken
 
 
 def _go_on(
@@ -212,18 +235,14 @@ def _go_on(
             return requested
 
         recorder = Recorder(run, training, budget, terminal, stop_requested.is_set, saving)
-        if broken is None:
-            if training.init:
-                terminal.say(f"Starts from {training.init}: its {' and '.join(training.init.networks)}.")
-            crop = modality.facts.get("crop", "none")
-            if crop not in (recipe.data.crop, "none"):
-                terminal.say(f"Note: the recipe is made for the crop {recipe.data.crop}, the images have {crop}.")
-            recorder.start()
-        else:
-            for name in broken:
-                terminal.say(f"The checkpoint {name} is broken; going on from the one before.")
-            recorder.resumed(broken)
         try:
+            if broken is None:
+                _say_what_is_new(training, terminal)
+                recorder.start()
+            else:
+                for name in broken:
+                    terminal.say(f"The checkpoint {name} is broken; going on from the one before.")
+                recorder.resumed(broken)
             ended = run_loop(
                 training,
                 source,
@@ -238,6 +257,10 @@ def _go_on(
                 f"{run.path} stopped at {state.images_seen:,} images: {lost}. Its checkpoints are whole; go on "
                 f"with: limner train --resume {shlex.quote(str(run.path))}"
             ) from lost
+        except Exception as error:
+            if (line := fault_line(error)) is None:
+                raise
+            raise MachineError(what_is_kept(run, training, source, recorder.saved, error, line)) from error
     if ended == "diverged":
         raise UserError(
             f"{run.path} diverged at {state.images_seen:,} images, and {MAX_ROLLBACKS} returns with halved learning "
@@ -246,6 +269,14 @@ def _go_on(
     if ended == "interrupted":
         raise Interrupted(f"limner train --resume {shlex.quote(str(run.path))}")
     return run
+
+
+def _say_what_is_new(training: Training, terminal: Terminal) -> None:
+    if training.init:
+        terminal.say(f"Starts from {training.init}: its {' and '.join(training.init.networks)}.")
+    made_for, crop = training.recipe.data.crop, training.modality.facts.get("crop", "none")
+    if crop not in (made_for, "none"):
+        terminal.say(f"Note: the recipe is made for the crop {made_for}, the images have {crop}.")
 
 
 def _check_start(state: State) -> None:
@@ -272,21 +303,23 @@ def _threads_for(modality: Modality) -> Iterator[None]:
 
 @contextmanager
 def _requests(stop: threading.Event) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """`stop`, which Ctrl-C or SIGTERM sets (a second Ctrl-C ends at once), and one that SIGUSR1 sets: to save now."""
+    """`stop`, which Ctrl-C, SIGTERM or a terminal that is closed sets (a second Ctrl-C ends at once), and one that
+    SIGUSR1 sets: to save now."""
     save = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield stop, save
         return
 
     def handle(number: int, _: object) -> None:
-        if number not in (signal.SIGINT, signal.SIGTERM):
+        if number not in ends:
             save.set()
             return
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
 
-    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+    ends = [signal.SIGINT, *(number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN)]
+    numbers = [*ends, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield stop, save

@@ -5,6 +5,7 @@ import platform
 import shlex
 import shutil
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +16,12 @@ import torch
 from limner.core.device import machine_facts
 from limner.core.distributed import Engine
 from limner.core.errors import UserError
-from limner.core.files import write_file
+from limner.core.files import BESIDE, check_place, write_file
 from limner.core.version import __version__
 from limner.data.packed import join_licences
 from limner.model.model import ModelConfig
 from limner.recipes.schema import Recipe
-from limner.runs.run import INFO, Run
+from limner.runs.run import INFO, LOG, Run
 from limner.training.modality import Modality
 from limner.training.schedule import Budget
 from limner.training.training import Training
@@ -47,22 +48,29 @@ def attribute_names(recipe: Recipe, modality: Modality) -> tuple[str, ...]:
     return modality.attribute_names if recipe.conditioning else ()
 
 
-def make_room(path: Path, force: bool) -> None:
-    """Make the run folder `path`; raises UserError where something is there that must not be replaced."""
-    if path.is_dir() and not any(path.iterdir()):
-        return
-    if path.exists():
+def make_room(run: Run, force: bool, held: ExitStack) -> None:
+    """Make the folder of `run`, whose lock stays with `held`.
+
+    Raises UserError where something is there that must not be replaced, or another process is training this run.
+    """
+    path = run.path
+    check_place(path)
+    if path.exists() and not _is_barely_begun(path):
         if not force:
             raise UserError(
                 f"{path} exists: choose another --out, go on with --resume {path}, or replace it with --force."
             )
         if not (path / INFO).is_file():
             raise UserError(f"{path} is not a run; --force replaces nothing else: choose another --out.")
-        shutil.rmtree(path)
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"The run folder {path} cannot be made: {error.strerror}.") from None
+        with run.sole_writer():
+            shutil.rmtree(path)
+    path.mkdir(parents=True, exist_ok=True)
+    held.enter_context(run.sole_writer())
+
+
+def _is_barely_begun(path: Path) -> bool:
+    """Whether this is an empty folder, or one that a training left which was killed before it wrote anything."""
+    return path.is_dir() and all(file.name == LOG or BESIDE.fullmatch(file.name) for file in path.iterdir())
 
 
 def run_facts(training: Training, budget: Budget) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from limner.recipes.schema import Adam, Recipe, Sgd
 from limner.training.ema import settle_spectral_norms
 
 FORMAT = 1
+KEYS = {"images_seen", "seconds", "lr_scale", "rollbacks", "recipe", "content_hash", "log_bytes"}  # of state.json
 
 
 @dataclass
@@ -221,7 +222,7 @@ def read_newest(folder: Path, before: float = math.inf) -> tuple[dict[str, Any],
             record = json.loads((path / "state.json").read_text(encoding="utf-8"))
             if record["format"] != FORMAT:
                 raise UserError(f"{path} was written by another version of Limner (format {record['format']}).")
-            if sha256(path / "state.safetensors") == record["sha256"]:
+            if sha256(path / "state.safetensors") == record["sha256"] and record.keys() >= KEYS:
                 tensors = load_file(path / "state.safetensors")
                 if all_finite(tensors.values()):
                     return record, tensors, broken

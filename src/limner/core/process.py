@@ -1,0 +1,77 @@
+"""What the process of a command does when its terminal goes away, or when it is asked to end."""
+
+import errno
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
+def process_rank() -> int:
+    """The number of this process among those that torchrun has started; 0: the main one, or the only one."""
+    return int(os.environ.get("RANK", "0"))
+
+
+class Output:
+    """A standard stream to which a command goes on writing when its reader has left (`limner recipes | head -1`).
+
+    A terminal that was closed is such a reader. What is `optional` may be lost for any other reason too.
+    """
+
+    def __init__(self, stream: IO[str], optional: bool) -> None:
+        self._stream, self._optional = stream, optional
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._unless_lost():
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._unless_lost():
+            self._stream.flush()
+
+    @contextmanager
+    def _unless_lost(self) -> Iterator[None]:
+        """Send all that follows, and what is still in the buffer, nowhere, once it cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+            if not self._optional and error.errno not in (errno.EPIPE, errno.EIO):
+                raise OSError(error.errno, error.strerror, "the standard output") from error
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM, and SIGHUP of a terminal that is closed, end a command as Ctrl-C does: nothing half-written stays.
+
+    One that is ignored (nohup) stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield
+        return
+    numbers = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    threading.excepthook, before = _say_nothing_of_files, threading.excepthook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _say_nothing_of_files(ended: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread of its own, and hands its OSError on to the main one, which says it."""
+    if not issubclass(ended.exc_type, OSError):
+        threading.__excepthook__(ended)
