@@ -423,21 +423,34 @@ def _run() -> None:
             # Every process of a training makes the same mistake. The main one says it, upon which torchrun ends the
             # others; one that is still there has a trouble of its own.
             time.sleep(SECONDS_FOR_MAIN if process_rank() else 0)
+            _claim_line()
             _fail(str(error), 2)
         except ProcessLost as lost:
-            time.sleep(SECONDS_FOR_MAIN if process_rank() else 0)
-            print(f"limner: {lost}", file=sys.stderr, flush=True)
-            os._exit(1)  # leaving the group in order would wait for the process that is lost
+            from limner.core.heartbeat import end_lost
+
+            end_lost(str(lost))
         except Interrupted as interruption:
+            if process_rank():
+                sys.exit(130)  # the main process says it
             _fail(f"Stopped; everything is saved. Resume with: {interruption}", 130)
         except KeyboardInterrupt:
             _fail("Interrupted.", 130)
         except MachineError as error:
+            _claim_line()
             _fail(str(error), 1)
         except Exception as error:
             if (line := fault_line(error)) is None:
                 raise
+            _claim_line()
             _fail(f"{line}.", 1)
+
+
+def _claim_line() -> None:
+    """Say, where there are several processes, that this one tells why all of them end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from limner.core.heartbeat import claim_line
+
+        claim_line()
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:

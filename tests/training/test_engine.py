@@ -19,7 +19,7 @@ from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.runs.run import read_log
-from limner.training import loop
+from limner.training import loop, session
 from limner.training.session import resume, train
 from limner.training.setup import check_shares
 from limner.training.state import read_newest
@@ -94,7 +94,7 @@ def test_two_processes_stopped_and_resumed_end_as_if_left_alone(together: Path) 
 
 def test_a_request_to_stop_that_reached_one_process_stops_all(together: Path) -> None:
     record, _, broken = read_newest(together / "asked to stop/checkpoints")
-    assert (record["images_seen"], broken) == (80, [])  # they agree every ten steps
+    assert (record["images_seen"], broken) == (24, [])
     assert read_log(together / "asked to stop")[-1]["reason"] == "interrupted"
 
 
@@ -161,13 +161,25 @@ def test_the_documented_command_trains_on_two_processes(documented: list[str]) -
     assert "--resume" in lines[0]
     assert (run / "log.jsonl").read_bytes() == before
 
-    start = documented.index("train")
-    status, lines = torchrun([*documented[: start + 1], "--resume", str(run), "--images", "96"])
+    (line,) = [line for line in (ROOT / "docs/scale.md").read_text().splitlines() if line.startswith("    accelerate ")]
+    launch = shlex.split(line.replace("processes 4", "processes 2").partition(" dcgan")[0])[1:]
+    assert launch[-3:] == ["-m", "limner", "train"]
+    accelerate = [sys.executable, "-m", "accelerate.commands.accelerate_cli", *launch]
+    status, lines = torchrun([*accelerate, "--resume", str(run), "--images", "96"])
     assert status == 0
     assert [line.split()[0] for line in lines] == ["Done:", "dcgan32"]
     said = [(line["event"], line["images_seen"]) for line in read_log(run)]
     assert said == [("start", 0), ("log", 32), ("log", 64), ("resume", 64), ("log", 96), ("stop", 96)]
     assert read_newest(run / "checkpoints")[0]["images_seen"] == 96
+
+
+def test_a_batch_that_cannot_be_shared_leaves_no_run_folder(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "start_engine", lambda *_: Engine(torch.device("cpu"), "fp32", world=3))
+    with pytest.raises(UserError, match="8, which 3 processes cannot share evenly"):
+        train("dcgan32", faces32, tmp_path / "run", images=16, overrides=tiny)
+    assert not (tmp_path / "run").exists()
 
 
 def test_processes_that_would_not_find_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

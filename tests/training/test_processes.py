@@ -7,17 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from stand_ins import SquareMeans
 from test_recipes import faces64, shrunk  # noqa: F401
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from limner.data.packed import PackedFaces
+from limner.evaluation.results import read_metrics
 from limner.networks.layers import BatchNorm2d
+from limner.runs.run import read_log
+from limner.training.session import resume
 from limner.training.state import read_newest
 
 RECIPES = ("dcgan", "wgan-gp", "sngan-pixelnorm", "acgan", "vae", "modern-cpu")
@@ -32,36 +37,51 @@ def overrides(name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def states(
-    faces64: PackedFaces,  # noqa: F811
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[int, dict[str, dict[str, Tensor]]]:
-    """What each recipe's training leaves, by the number of processes."""
+def trained(faces64: PackedFaces, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """What `same_training.py` leaves."""
     home = tmp_path_factory.mktemp("same")
     (home / "recipes.json").write_text(json.dumps({name: overrides(name) for name in RECIPES}))
-    script = str(Path(__file__).with_name("same_training.py"))
-    found = {}
-    for world in (1, 2, 3):
-        out = home / str(world)
-        out.mkdir()
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)] if world > 1 else []
-        command = [sys.executable, *launch, script, str(faces64.path), str(out), str(home / "recipes.json")]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
-        assert done.returncode == 0, done.stderr
-        found[world] = {name: load_file(out / f"{name}.safetensors") for name in RECIPES}
-    return found
+    script = Path(__file__).with_name("same_training.py")
+    command = [sys.executable, str(script), str(faces64.path), str(home), str(home / "recipes.json")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return home
 
 
 @pytest.mark.parametrize("world", [2, 3])
 @pytest.mark.parametrize("name", RECIPES)
-def test_many_processes_are_the_same_training_as_one(
-    states: dict[int, dict[str, dict[str, Tensor]]], name: str, world: int
-) -> None:
-    one, many = states[1][name], states[world][name]
-    assert one.keys() == many.keys()
+def test_many_processes_are_the_same_training_as_one(trained: Path, name: str, world: int) -> None:
+    one, many = (load_file(trained / str(processes) / f"{name}.safetensors") for processes in (1, world))
     start, end = WITHOUT_EFFECT.get(name, ("none", "none"))
-    compared = [key for key in one if not (start in key and key.endswith(end))]
+    assert_same(one, many, but=lambda key: start in key and key.endswith(end))
+
+
+@pytest.mark.parametrize("plan", ["2-3-2", "1-4"])
+def test_a_run_that_goes_on_with_another_number_of_processes_is_the_same_training(trained: Path, plan: str) -> None:
+    """Every checkpoint, its optimisers and its unfinished log line too: nothing depends on who wrote it."""
+    one, many = (read_newest(trained / f"run-{kind}" / "checkpoints") for kind in ("1", plan))
+    assert one[0]["images_seen"] == many[0]["images_seen"] == 144
+    assert_same(one[1], many[1])
+    one_lines, many_lines = (logged(trained / f"run-{kind}") for kind in ("1", plan))
+    assert len(one_lines) == 3
+    assert many_lines == [pytest.approx(line, rel=1e-7, abs=1e-9) for line in one_lines]
+    resumed = [line for line in read_log(trained / f"run-{plan}") if line["event"] == "resume"]
+    assert len(resumed) == plan.count("-")
+
+
+def logged(run: Path) -> list[dict[str, float]]:
+    """The numbers of a run's log lines that do not come from a clock."""
+    lines = [line for line in read_log(run) if line["event"] == "log"]
+    return [
+        {key: value for key, value in line.items() if isinstance(value, float | int) and "second" not in key}
+        for line in lines
+    ]
+
+
+def assert_same(one: dict[str, Tensor], many: dict[str, Tensor], but: Callable[[str], bool] = lambda _: False) -> None:
+    assert one.keys() == many.keys()
+    compared = [key for key in one if not but(key)]
     assert len(compared) > 10
     for key in compared:
         torch.testing.assert_close(
@@ -124,6 +144,54 @@ def test_a_process_that_ends_or_hangs_ends_all_with_one_line(
     record, _, broken = read_newest(run / "checkpoints")
     assert record["images_seen"] >= 64
     assert broken == []
+
+
+def test_a_process_waits_for_others_as_long_as_they_live(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("lost_processes.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert [(tmp_path / f"patient-{rank}").read_text() for rank in range(3)] == ["1.0"] * 3
+    lost = "described: another process has ended, or has not answered for"
+    assert lost in (tmp_path / "frozen-0").read_text(), "noticed in a collective"
+    assert done.stderr.count(f"limner: {lost}") == 1, "the process that computes is ended with the only line"
+    assert (tmp_path / "statuses").read_text() == f"frozen on 3: [1, {-signal.SIGKILL}, 1]"
+
+
+def test_torchrun_asked_to_stop_during_a_measurement_saves_in_time(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It kills what has not ended 30 seconds after SIGTERM; the measurement would have taken minutes."""
+    run = tmp_path / "run"
+    sets = [part for word in (*tiny, "record.evaluate_images=64") for part in ("--set", word)]
+    train = ["train", "dcgan32", "--data", str(faces32.path), "--out", str(run), "--images", "96", "--device", "cpu"]
+    script = str(Path(__file__).with_name("slow_measurement.py"))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "LIMNER_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        [*launch, str(tmp_path / "measuring"), *train, *sets], stderr=subprocess.PIPE, text=True, env=environment
+    ) as started:
+        while not (tmp_path / "measuring").exists():
+            assert started.poll() is None
+            time.sleep(0.1)
+        started.send_signal(signal.SIGTERM)
+        _, errors = started.communicate(timeout=30)
+    lines = [line for line in errors.splitlines() if line.startswith("limner:")]
+    assert lines == [f"limner: Stopped; everything is saved. Resume with: limner train --resume {run}"]
+    assert read_log(run)[-1]["reason"] == "interrupted"
+    record, _, broken = read_newest(run / "checkpoints")
+    assert (64 <= record["images_seen"] < 96, broken) == (True, [])
+    assert not (run / "metrics.jsonl").exists()
+
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("limner.evaluation.setup.load_extractor", lambda *_: SquareMeans(squares=2))
+    resume(run, device="cpu", quiet=True)
+    assert {result.images_seen for result in read_metrics(run)} == {64}
 
 
 def process_of_rank(rank: int, launcher: int) -> int:

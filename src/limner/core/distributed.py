@@ -9,8 +9,9 @@ import atexit
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -20,14 +21,15 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limner.core.batching import block_of
+from limner.core.batching import batches_of, block_of
 from limner.core.device import find_device, gains_by_bf16
-from limner.core.errors import ProcessLost, UserError
+from limner.core.errors import Abandoned, ProcessLost, UserError
+from limner.core.heartbeat import INTERVAL, LOST, SILENCE, Heartbeat
 
-TIMEOUT = timedelta(seconds=25)
-"""How long a process waits for the others where all do the same."""
-PATIENCE = timedelta(minutes=10)
-"""How long it waits while the main one writes."""
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for others that live."""
+MESSAGE = 1 << 24
+"""Numbers in one message of an array."""
 RowSampler = Callable[[Callable[[int], Tensor], int], Tensor]
 """Takes what gives random numbers for n images and a number of images; see `Engine.rows`."""
 
@@ -78,9 +80,11 @@ class Engine:
     def combine(self, array: NDArray[Any]) -> None:
         """Fill in what the other processes computed, where this one left zeros."""
         if self.world > 1:
-            total = torch.from_numpy(array).to(self.device, copy=True)
-            _all_reduce(total, 2 * TIMEOUT)  # their shares of the work are not quite equal
-            array[...] = total.cpu().numpy()
+            rows = max(1, MESSAGE * len(array) // array.size)
+            for some in batches_of(len(array), rows):
+                total = torch.from_numpy(array[some]).to(self.device, copy=True)
+                _all_reduce(total)
+                array[some] = total.cpu().numpy()
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its mean over all processes, in one message."""
@@ -106,13 +110,12 @@ class Engine:
         return self.mean(float(flag)) > 0
 
     def wait(self) -> None:
-        """Wait until every process is here; the main one, for which the others wait, may have much to write before."""
+        """Wait until every process is here."""
         if self.world > 1:
-            _all_reduce(torch.zeros(1, device=self.device), TIMEOUT if self.is_main else PATIENCE)
+            _all_reduce(torch.zeros(1, device=self.device))
 
     def once(self, work: Callable[[], None]) -> None:
         """Do `work` in the main process while the others wait; where it raises UserError, every process does."""
-        self.wait()
         error = None
         if self.is_main:
             try:
@@ -121,6 +124,45 @@ class Engine:
                 error = raised
         if self.any(error is not None):
             raise error or UserError("The main process has stopped and says why.")
+
+    @contextmanager
+    def long_work(self, stopping: Callable[[], bool]) -> Iterator[Callable[[], None]]:
+        """For work that takes minutes: yields a check, to be called now and then, whether to give it up.
+
+        It raises Abandoned where this process is `stopping`; at the end Abandoned is raised in all where it was in one.
+        """
+
+        def check() -> None:
+            if stopping():
+                raise Abandoned
+
+        abandoned = False
+        try:
+            yield check
+        except Abandoned:
+            abandoned = True
+        if self.any(abandoned):
+            raise Abandoned
+
+    @contextmanager
+    def watched(self, describe: Callable[[str], str]) -> Iterator[None]:
+        """While all processes are in here, none waits for one that has ended or hangs: ProcessLost is raised.
+
+        Its message is what `describe` makes of the reason.
+        """
+        if self.world == 1:
+            yield
+            return
+        global _heartbeat
+        _heartbeat = Heartbeat(describe)
+        try:
+            yield
+            _heartbeat.leave()
+        except ProcessLost as lost:
+            raise ProcessLost(describe(str(lost))) from lost
+        finally:
+            _heartbeat.stop()
+            _heartbeat = None
 
 
 ALONE = Engine(torch.device("cpu"), "fp32")
@@ -156,12 +198,34 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
 
-def _all_reduce(tensor: Tensor, timeout: timedelta = TIMEOUT) -> None:
-    """Sum `tensor` over all processes, in place; raises ProcessLost where one has ended or does not answer."""
+_heartbeat: Heartbeat | None = None
+
+
+def _all_reduce(tensor: Tensor) -> None:
+    """Sum `tensor` over all processes, in place; raises ProcessLost where one has ended or does not answer.
+
+    On a GPU only the stream waits; a loss is then noticed by the heartbeat.
+    """
     try:
-        dist.all_reduce(tensor, async_op=True).wait(timeout)
+        work = dist.all_reduce(tensor, async_op=True)
+        if tensor.is_cuda:
+            work.wait()
+        else:
+            _wait(work, PATIENCE if _heartbeat else SILENCE)
     except RuntimeError as error:
-        raise ProcessLost(f"another process has ended, or has not answered for {timeout.seconds} s") from error
+        raise ProcessLost(LOST) from error
+
+
+def _wait(work: dist.Work, most: timedelta) -> None:
+    """Wait for a message; raises RuntimeError where it failed or took longer than `most`, or a process is lost."""
+    end = time.monotonic() + most.total_seconds()
+    while True:
+        try:
+            work.wait(timedelta(seconds=INTERVAL))
+            return
+        except RuntimeError:
+            if work.is_completed() or time.monotonic() > end or (_heartbeat and _heartbeat.lost.is_set()):
+                raise
 
 
 def end_process(status: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What ends a command with one line: a user's mistake, a request to stop, a process that is lost."""
+"""What ends a command with one line (a user's mistake, a request to stop, a process that is lost), or ends its work."""
 
 
 class UserError(Exception):
@@ -27,3 +27,7 @@ class MachineError(Exception):
 
     The command line prints the message without a traceback and leaves with exit status 1.
     """
+
+
+class Abandoned(Exception):
+    """Work was given up, for one of the processes that share it was asked to stop."""

@@ -5,6 +5,7 @@ Shapes: N generated images, R real ones, M training images, D features, P shrunk
 
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.arguments import checked
-from limner.core.console import progress_bar
 from limner.core.device import machine_facts
 from limner.core.distributed import ALONE, start_engine
 from limner.core.errors import UserError
@@ -21,7 +21,7 @@ from limner.core.files import check_output
 from limner.core.version import __version__
 from limner.data.packed import PackedFaces
 from limner.evaluation.conditional import conditional_distance, controlled, load_judge_for
-from limner.evaluation.generate import SHRUNK_RULE, generate, mirrored
+from limner.evaluation.generate import SHRUNK_RULE, Fakes, generate, mirrored
 from limner.evaluation.measure import STEPS, Measured, measure
 from limner.evaluation.memorisation import Memorisation, memorisation
 from limner.evaluation.metrics import metric_name
@@ -72,6 +72,7 @@ def evaluate(
     device = device if engine.world == 1 else str(engine.device)
     quiet = quiet or not engine.is_main
     loaded = Model.load(model, device) if isinstance(model, str | Path) else model
+    name = loaded.config.recipe if loaded is model else str(model)
     options = EvaluationOptions(
         protocol=protocol,
         samples=samples,
@@ -83,9 +84,9 @@ def evaluate(
         quiet=quiet,
         engine=engine,
     )
-    setup = set_up(data, options)
-    name = loaded.config.recipe if loaded is model else str(model)
-    results = evaluate_model(loaded, setup, name)
+    with engine.watched(lambda why: f"The evaluation of {name} stopped: {why}. Start it again."):
+        setup = set_up(data, options)
+        results = evaluate_model(loaded, setup, name)
     if not engine.is_main:
         return []
     if isinstance(model, str | Path) and is_run(Path(model)):
@@ -109,8 +110,9 @@ def evaluate_model(model: Model, setup: Setup, name: str) -> list[Result]:
     check_size(model.config.size, setup.faces, name)
     judge, caveats = load_judge_for(model, setup.faces)
     caveats = [*_caveats(model, setup), *caveats]
-    warn(caveats, setup.quiet)
+    warn(caveats, setup.work.quiet)
     values: dict[str, Values] = {}
+    setup.prepare()
     for seed in setup.seeds:
         for metric, of_seed in _measure_seed(model, setup, judge, seed).items():
             if metric in values:
@@ -144,50 +146,50 @@ def check_size(size: int, faces: PackedFaces, name: str) -> None:
 
 def _measure_seed(model: Model, setup: Setup, judge: Judge | None, seed: int) -> dict[str, Values]:
     """Everything that is measured of the images of one seed, by metric; in processes that are not the main one, {}."""
-    reference, extractor, conditions = setup.reference, setup.extractor, setup.conditions
+    conditions = setup.conditions
     which = f", seed {seed + 1} of {len(setup.seeds)}" if len(setup.seeds) > 1 else ""
-    with progress_bar(f"generated{which}", conditions.n_fake, "images", setup.quiet) as advance:
+    with setup.work.progress(f"generated{which}", conditions.n_fake, "images") as advance:
         fakes = generate(
             model,
             setup.faces,
             setup.protocol.heldout,
-            extractor,
+            setup.extractor,
             judge,
             count=conditions.n_fake,
             seed=seed,
             truncation=conditions.truncation,
             advance=advance,
-            engine=setup.engine,
-            stopping=setup.stopping,
+            engine=setup.work.engine,
         )
-    setup.check_stopping()
-    fakes.combine(setup.engine)
-    if not setup.engine.is_main:
-        return {}
+    fakes.combine(setup.work.engine)
+    with setup.work.progress(f"measured{which}", STEPS + 2, "steps") as advance:
+        return _values(model, setup, judge, fakes, advance) if setup.work.engine.is_main else {}
+
+
+def _values(
+    model: Model, setup: Setup, judge: Judge | None, fakes: Fakes, advance: Callable[[int], None]
+) -> dict[str, Values]:
+    """Everything that is measured of generated images, by metric."""
+    reference, extractor, conditions = setup.reference, setup.extractor, setup.conditions
     train_pixels_MP, heldout_pixels_RP = setup.pixels
-    with progress_bar(f"measured{which}", STEPS + 2, "steps", setup.quiet) as advance:
-        measured = measure(reference.real_ND, setup.real, fakes.features_ND, extractor.name, advance)
-        values = {
-            metric: Values([value], conditions, reference.floors.get(metric)) for metric, value in measured.items()
+    measured = measure(reference.real_ND, setup.real, fakes.features_ND, extractor.name, advance)
+    values = {metric: Values([value], conditions, reference.floors.get(metric)) for metric, value in measured.items()}
+    if len(reference.train_MD):
+        memorised = memorisation(fakes.features_ND, reference.train_MD, reference.real_ND)
+        values[metric_name("memorisation", extractor.name)] = _memorised(memorised, reference.train_rows, conditions)
+    advance(1)
+    memorised = memorisation(fakes.pixels_NP, train_pixels_MP, heldout_pixels_RP, mirrored)
+    in_pixels = conditions.model_copy(
+        update={
+            "extractor": "pixels",
+            "extractor_sha256": "",
+            "resize": SHRUNK_RULE,
+            "split": setup.protocol.heldout,
+            "n_real": len(heldout_pixels_RP),
         }
-        if len(reference.train_MD):
-            memorised = memorisation(fakes.features_ND, reference.train_MD, reference.real_ND)
-            values[metric_name("memorisation", extractor.name)] = _memorised(
-                memorised, reference.train_rows, conditions
-            )
-        advance(1)
-        memorised = memorisation(fakes.pixels_NP, train_pixels_MP, heldout_pixels_RP, mirrored)
-        in_pixels = conditions.model_copy(
-            update={
-                "extractor": "pixels",
-                "extractor_sha256": "",
-                "resize": SHRUNK_RULE,
-                "split": setup.protocol.heldout,
-                "n_real": len(heldout_pixels_RP),
-            }
-        )
-        values["memorisation_pixels"] = _memorised(memorised, setup.faces.rows("train"), in_pixels)
-        advance(1)
+    )
+    values["memorisation_pixels"] = _memorised(memorised, setup.faces.rows("train"), in_pixels)
+    advance(1)
     if judge is not None:
         values |= controlled(judge, fakes, model, setup)
         if setup.protocol.conditional:

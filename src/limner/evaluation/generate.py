@@ -58,11 +58,10 @@ def generate(
     truncation: float,
     advance: Callable[[int], None],
     engine: Engine = ALONE,
-    stopping: Callable[[], bool] = lambda: False,
 ) -> Fakes:
     """The first `count` images of a seed, each with its features; the attributes are those of `split`.
 
-    Of several processes, each generates its own, and leaves zeros for the others'. Ends early where `stopping`.
+    Of several processes, each generates its own, and leaves zeros for the others'.
     """
     requested_NA = requested_attributes(model, faces, split, count, seed)
     features_ND = np.zeros((count, extractor.dimension), np.float32)
@@ -73,8 +72,6 @@ def generate(
     done, many = own.start, own.stop - own.start
     batches = model.batches(many, seed, truncation=truncation, first=done, labels_NA=labels_NA) if many else ()
     for faces_NHWC in batches:
-        if stopping():
-            break
         some = slice(done, done + len(faces_NHWC))
         features_ND[some] = extractor.features(faces_NHWC)
         pixels_NP[some] = shrink(faces_NHWC)

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from limner.core.console import console, progress_bar
-from limner.core.distributed import ALONE, Engine
+from limner.core.console import console
 from limner.core.errors import UserError
 from limner.core.faults import fault_line
 from limner.core.files import new_folder, reserve, sha256, write_file
@@ -28,6 +27,7 @@ from limner.data.packed import PackedFaces
 from limner.evaluation.measure import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measure, moments
 from limner.evaluation.protocol import Protocol
 from limner.evaluation.results import Floor
+from limner.evaluation.work import Work
 from limner.features.cache import cache_folder
 from limner.features.extractor import BATCH, Extractor, extract
 
@@ -70,18 +70,14 @@ def choose_rows(
 
 
 def load_reference(
-    faces: PackedFaces,
-    protocol: Protocol,
-    extractor: Extractor,
-    samples: int | None = None,
-    quiet: bool = False,
-    engine: Engine = ALONE,
+    faces: PackedFaces, protocol: Protocol, extractor: Extractor, samples: int | None, work: Work
 ) -> Reference:
     """The reference of a protocol, from the cache where it is there and whole, else computed and kept there.
 
     Where the cache cannot be written, they are kept in a folder of this process. Several processes share what has to be
     computed; only the main one has the features and floors then. Raises UserError as `choose_rows`.
     """
+    engine = work.engine
     real_rows, floor_rows = choose_rows(faces, protocol, samples)
     is_train = faces.splits[real_rows] == "train"
     train_rows = faces.rows("train") if protocol.copies_in_features and not is_train.any() else floor_rows[:0]
@@ -101,7 +97,7 @@ def load_reference(
 
         def compute(into_ND: NDArray[np.float32]) -> None:
             own = engine.span(len(rows), BATCH)
-            with progress_bar(f"{what} images (once)", len(rows[own]), "images", quiet) as advance:
+            with work.progress(f"{what} images (once)", len(rows[own]), "images") as advance:
                 extract(extractor, faces, rows[own], into_ND[own], advance)
             engine.combine(into_ND)
 
@@ -115,7 +111,7 @@ def load_reference(
         identity = {**about, "rows": _name(rows)}
         kept = is_kept(identity)
         if engine.is_main:
-            folder = _keep(identity, write, quiet, kept)
+            folder = _keep(identity, write, work.quiet, kept)
             features_ND: NDArray[np.float32] = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
             return features_ND
         if not kept:
@@ -125,28 +121,32 @@ def load_reference(
     def is_kept(identity: dict[str, Any]) -> bool:
         return engine.any(engine.is_main and _is_whole(_place(identity), identity))
 
-    def floors(to: Path) -> None:
-        found: dict[str, Floor] = {}
-        if len(floor_rows) >= FEWEST:
-            with progress_bar("what training images score (once)", STEPS, "distances", quiet) as advance:
-                other_MD = train_MD[np.isin(train_rows, floor_rows)] if floor_MD is None else floor_MD
-                measured = measure(real_ND, moments(real_ND), other_MD, extractor.name, advance)
-            found = {
-                metric: Floor(value=of.value, n_real=len(real_rows), n_other=len(floor_rows))
-                for metric, of in measured.items()
-            }
-        write_file(to / FLOORS, _FLOORS.dump_json(found))
-
     real_ND, train_MD = features(real_rows, "real"), features(train_rows, "training")
     measures = {"k": NEIGHBOURS, "subset": SUBSET, "subsets": SUBSETS}
     identity = {**about, **measures, "rows": _name(real_rows), "floor": _name(floor_rows)}
     floors_kept = is_kept(identity)
     compute = not floors_kept and not len(train_rows)
     floor_MD = features(floor_rows, "training") if compute else None  # `None`: kept, or among `train_MD`
+
+    def floors(to: Path, advance: Callable[[int], None]) -> None:
+        found: dict[str, Floor] = {}
+        if len(floor_rows) >= FEWEST:
+            other_MD = train_MD[np.isin(train_rows, floor_rows)] if floor_MD is None else floor_MD
+            measured = measure(real_ND, moments(real_ND), other_MD, extractor.name, advance)
+            found = {
+                metric: Floor(value=of.value, n_real=len(real_rows), n_other=len(floor_rows))
+                for metric, of in measured.items()
+            }
+        write_file(to / FLOORS, _FLOORS.dump_json(found))
+
+    if not floors_kept:
+        with work.progress("what training images score (once)", STEPS, "distances") as advance:
+            if engine.is_main:
+                _keep(identity, lambda to: floors(to, advance), work.quiet, floors_kept)
     if not engine.is_main:
         return Reference(real_rows, real_ND, train_rows, train_MD, {})
-    folder = _keep(identity, floors, quiet, floors_kept)
-    return Reference(real_rows, real_ND, train_rows, train_MD, _FLOORS.validate_json((folder / FLOORS).read_bytes()))
+    kept = _FLOORS.validate_json((_place(identity) / FLOORS).read_bytes())
+    return Reference(real_rows, real_ND, train_rows, train_MD, kept)
 
 
 def _place(identity: dict[str, Any]) -> Path:

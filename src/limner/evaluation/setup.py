@@ -25,6 +25,7 @@ from limner.evaluation.metrics import metric_of
 from limner.evaluation.protocol import Protocol, check_seeds, departures, load_protocol
 from limner.evaluation.reference import FEWEST, Reference, choose_rows, load_reference
 from limner.evaluation.results import Conditions, Floor, Result
+from limner.evaluation.work import Work
 from limner.features.extractor import Extractor
 
 
@@ -46,10 +47,6 @@ class EvaluationOptions:
     """Whether to give up; asked from time to time."""
 
 
-class Abandoned(Exception):
-    """The evaluation was given up, for one of its processes was to stop."""
-
-
 @dataclass(frozen=True)
 class Setup:
     """An evaluation before it generates anything: what it measures with, against what, and what must be said of it."""
@@ -60,21 +57,16 @@ class Setup:
     conditions: Conditions
     seeds: tuple[int, ...]
     warnings: tuple[str, ...]
-    quiet: bool
-    engine: Engine = ALONE
-    stopping: Callable[[], bool] = lambda: False
+    work: Work
 
     @cached_property
     def reference(self) -> Reference:
         """The real images' features and floors; the first time for a data set, this takes as long as they need."""
-        return load_reference(
-            self.faces, self.protocol, self.extractor, self.conditions.n_fake, self.quiet, self.engine
-        )
+        return load_reference(self.faces, self.protocol, self.extractor, self.conditions.n_fake, self.work)
 
-    def check_stopping(self) -> None:
-        """Raise Abandoned in every process where one of them is to stop."""
-        if self.engine.any(self.stopping()):
-            raise Abandoned
+    def prepare(self) -> None:
+        """Have the reference ready, which all processes compute together where it is not kept."""
+        _ = self.reference
 
     @cached_property
     def real(self) -> Moments:
@@ -85,7 +77,7 @@ class Setup:
     def pixels(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Every training image and every one of the protocol's held-out split, shrunk: uint8 M x P and R x P."""
         train, heldout = self.faces.rows("train"), self.faces.rows(self.protocol.heldout)
-        with progress_bar("pixels", len(train) + len(heldout), "images", self.quiet) as advance:
+        with progress_bar("pixels", len(train) + len(heldout), "images", self.work.quiet) as advance:
             return shrink_rows(self.faces, train, advance), shrink_rows(self.faces, heldout, advance)
 
 
@@ -151,9 +143,7 @@ def set_up(data: PackedFaces | str | Path, options: EvaluationOptions = Evaluati
         conditions,
         tuple(range(seeds)),
         tuple(warnings),
-        options.quiet,
-        options.engine,
-        options.stopping,
+        Work(options.engine, options.stopping, options.quiet),
     )
 
 

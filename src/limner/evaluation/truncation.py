@@ -27,7 +27,7 @@ def measure_curve(model: Model, setup: Setup) -> dict[str, list[float]]:
     curve: dict[str, list[float]] = {"truncation": list(TRUNCATIONS), **{name: [] for name in names}}
     reference, count = setup.reference, setup.conditions.n_fake
     for truncation in TRUNCATIONS:
-        with progress_bar(f"truncation {truncation:g}", count + STEPS, "images", setup.quiet) as advance:
+        with progress_bar(f"truncation {truncation:g}", count + STEPS, "images", setup.work.quiet) as advance:
             fakes = generate(
                 model,
                 setup.faces,

@@ -143,7 +143,7 @@ def _contents(entries: Sequence[Entry], setup: Setup, nearest: bool) -> Row:
             if cell:
                 cell["best"] = name == leader
     faces = setup.faces
-    with progress_bar("page", len(entries) * (1 + nearest), "images", setup.quiet) as advance:
+    with progress_bar("page", len(entries) * (1 + nearest), "images", setup.work.quiet) as advance:
         grids, sheets = [], []
         for entry in entries:
             grids.append({"name": entry.name, "facts": _facts(entry), "src": data_uri(model_grid(entry, setup))})

@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from limner.core.device import all_finite
-from limner.core.errors import UserError
+from limner.core.errors import Abandoned, UserError
 from limner.core.files import sweep, write_file
 from limner.evaluation.results import read_metrics
-from limner.evaluation.setup import Abandoned
 from limner.images.png import generated_png, plain_png
 from limner.latent.labels import face_labels
 from limner.latent.latents import face_latents
@@ -76,8 +75,9 @@ class Recorder:
             self._event("start")
             self._sample(self._samples())
             self._checkpoint()
-            if self.seen_before and self.recipe.record.evaluate_images:
-                self._evaluate()  # fine-tuning may only make a model worse: then best/ is the one it started from
+        if self.seen_before and self.recipe.record.evaluate_images:
+            self._evaluate()  # fine-tuning may only make a model worse: then best/ is the one it started from
+        self._restart_clock()
 
     def after_step(self) -> bool:
         """Write what is due; where anything is, False if a loss, gradient or weight was not finite (`all_finite`)."""
@@ -102,10 +102,10 @@ class Recorder:
                 self._sample(x)
             if checkpoint:
                 self._checkpoint()
-        if sample or checkpoint or evaluate:
-            self.engine.wait()  # however long the main process has been writing
         if evaluate:
             self._evaluate()
+        if checkpoint or evaluate:
+            self._restart_clock()
         return True
 
     def all_finite(self) -> bool:
@@ -153,8 +153,10 @@ class Recorder:
             forget_after(self.run.path, self.state.images_seen)
             self._event("resume", broken_checkpoints=broken)
         measured = {result.images_seen for result in read_metrics(self.run.path)}
-        if 0 < self.state.images_seen not in measured and self._due(self.recipe.record.evaluate_images):
+        missing = 0 < self.state.images_seen not in measured and self._due(self.recipe.record.evaluate_images)
+        if self.engine.any(missing and self.engine.is_main):
             self._evaluate()
+        self._restart_clock()
 
     def _due(self, every: int) -> bool:
         return (
@@ -249,8 +251,6 @@ class Recorder:
             return
         if value is not None:
             self.terminal.say(f"{self.state.images_seen:,} images: {self.validation.metric} {value:.1f}")
-        self.engine.wait()  # the main process has the distances to compute
-        self.clock = time.monotonic()  # measuring is not training
 
     def _checkpoint(self) -> None:
         model = self._model()
@@ -269,4 +269,8 @@ class Recorder:
             write_file(self.run.path / FILM, film)
         write_report(self.run.path)
         sweep(self.run.path)
-        self.clock = time.monotonic()  # writing is not training
+
+    def _restart_clock(self) -> None:
+        """Once the main process has written, in all processes: neither writing nor measuring is training."""
+        self.engine.wait()
+        self.clock = time.monotonic()

@@ -4,7 +4,7 @@ import shlex
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,11 @@ from limner.training.setup import (
     warn_of_changes,
     write_info,
 )
-from limner.training.state import State, read_newest, restore
+from limner.training.state import State, checkpoints, read_newest, restore
 from limner.training.terminal import Terminal
 from limner.training.training import Training
 
-# Processes of one training agree on stopping only every so many steps: each time is a message between them.
+# On GPUs, processes agree on stopping only every so many steps: each time, the host waits for the device.
 STEPS_BETWEEN_VOTES = 10
 
 
@@ -107,8 +107,10 @@ def train(
             raise
 
     with ExitStack() as held:
-        engine.once(make_folder)
-        return _go_on(run, training, budget, quiet, stop, broken=None)
+        with engine.watched(_loss(run, state)):
+            engine.once(make_folder)
+            ended = _go_on(run, training, budget, quiet, stop, broken=None)
+        return _end(run, training, ended)
 
 
 @checked
@@ -158,8 +160,10 @@ def resume(
             if not quiet:
                 warn_of_changes(info, engine)
 
-        engine.once(mend_folder)
-        return _go_on(old, training, budget, quiet, stop, [path.name for path in broken])
+        with engine.watched(_loss(old, training.state)):
+            engine.once(mend_folder)
+            ended = _go_on(old, training, budget, quiet, stop, [path.name for path in broken])
+        return _end(old, training, ended)
 
 
 def _reopen(
@@ -205,8 +209,8 @@ def _reopen(
 
 def _go_on(
     run: Run, training: Training, budget: Budget, quiet: bool, stop: threading.Event | None, broken: list[str] | None
-) -> Run:
-    """Loop until the end; `broken` are the checkpoints a resumed run passed over, `None` for a new run."""
+) -> str:
+    """Loop until the end, and say which; `broken`: the checkpoints a resumed run passed over, `None` for a new run."""
     recipe, state, modality, engine = training.recipe, training.state, training.modality, training.engine
     source = modality.source(training.seed, engine.device)
     with (
@@ -216,7 +220,8 @@ def _go_on(
     ):
 
         def votes() -> bool:
-            return engine.world == 1 or state.images_seen // recipe.schedule.batch % STEPS_BETWEEN_VOTES == 0
+            every = STEPS_BETWEEN_VOTES if engine.world > 1 and engine.device.type != "cpu" else 1
+            return state.images_seen // recipe.schedule.batch % every == 0
 
         done = budget.progress(state)
 
@@ -251,20 +256,20 @@ def _go_on(
                 interrupted=lambda: votes() and engine.any(stop_requested.is_set()),
             )
             recorder.stop(ended)
-            engine.wait()  # in every process the run is whole when this returns
-        except ProcessLost as lost:
-            raise ProcessLost(
-                f"{run.path} stopped at {state.images_seen:,} images: {lost}. Its checkpoints are whole; go on "
-                f"with: limner train --resume {shlex.quote(str(run.path))}"
-            ) from lost
         except Exception as error:
             if (line := fault_line(error)) is None:
                 raise
             raise MachineError(what_is_kept(run, training, source, recorder.saved, error, line)) from error
+        return ended
+
+
+def _end(run: Run, training: Training, ended: str) -> Run:
+    """The run, where it is finished; raises UserError where it diverged, Interrupted where it was asked to stop."""
     if ended == "diverged":
+        networks = " and ".join(f"optimizer.{name}.lr" for name in training.state.optimizers)
         raise UserError(
-            f"{run.path} diverged at {state.images_seen:,} images, and {MAX_ROLLBACKS} returns with halved learning "
-            f"rates did not help: lower {' and '.join(f'optimizer.{name}.lr' for name in state.optimizers)}."
+            f"{run.path} diverged at {training.state.images_seen:,} images, and {MAX_ROLLBACKS} returns with halved "
+            f"learning rates did not help: lower {networks}."
         )
     if ended == "interrupted":
         raise Interrupted(f"limner train --resume {shlex.quote(str(run.path))}")
@@ -277,6 +282,19 @@ def _say_what_is_new(training: Training, terminal: Terminal) -> None:
     made_for, crop = training.recipe.data.crop, training.modality.facts.get("crop", "none")
     if crop not in (made_for, "none"):
         terminal.say(f"Note: the recipe is made for the crop {made_for}, the images have {crop}.")
+
+
+def _loss(run: Run, state: State) -> Callable[[str], str]:
+    """Makes the line that ends all processes where one is lost, of the reason."""
+
+    def describe(why: str) -> str:
+        path = shlex.quote(str(run.path))
+        hint = f"Its checkpoints are whole; go on with: limner train --resume {path}"
+        if not checkpoints(run.path / CHECKPOINTS):
+            hint = "It had no checkpoint yet: start it again, with --force."
+        return f"{run.path} stopped at {state.images_seen:,} images: {why}. {hint}"
+
+    return describe
 
 
 def _check_start(state: State) -> None:
@@ -321,8 +339,12 @@ def _requests(stop: threading.Event) -> Iterator[tuple[threading.Event, threadin
     ends = [signal.SIGINT, *(number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN)]
     numbers = [*ends, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
     before = {number: signal.signal(number, handle) for number in numbers}
+    lost = False
     try:
         yield stop, save
+    except ProcessLost:
+        lost = True  # torchrun now sends SIGTERM, which must not come before the line that says why
+        raise
     finally:
-        for number, handler in before.items():
+        for number, handler in () if lost else before.items():
             signal.signal(number, handler)

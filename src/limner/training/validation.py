@@ -40,7 +40,7 @@ class Validation:
             if result.metric == self.metric and result.conditions() == self.setup.conditions
         ]
         results = evaluate_model(model, self.setup, self.run.path.name)
-        if not self.setup.engine.is_main:
+        if not self.setup.work.engine.is_main:
             return None
         append_metrics(self.run.path, results)
         value = next(result.value for result in results if result.metric == self.metric)

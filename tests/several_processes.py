@@ -1,0 +1,36 @@
+"""Functions in several processes, forked from one that has loaded everything: seconds sooner than torchrun's."""
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from limner.core.distributed import end_process
+
+
+def run_on(world: int, function: Callable[..., None], *arguments: Any) -> None:
+    """Call `function` in so many processes that find each other as torchrun's do; raises SystemExit where one fails."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = [
+        multiprocessing.get_context("fork").Process(target=_be, args=(rank, world, port, function, *arguments))
+        for rank in range(world)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    statuses = [process.exitcode for process in processes]
+    if any(statuses):
+        raise SystemExit(f"{function.__name__} on {world}: {statuses}")
+
+
+def _be(rank: int, world: int, port: int, function: Callable[..., None], *arguments: Any) -> None:
+    if world > 1:
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+        os.environ |= {name: str(value) for name, value in names.items()}
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    function(*arguments)
+    end_process(0)
