@@ -139,14 +139,14 @@ def load_reference(
             }
         write_file(to / FLOORS, _FLOORS.dump_json(found))
 
+    folder = _place(identity)
     if not floors_kept:
         with work.progress("what training images score (once)", STEPS, "distances") as advance:
             if engine.is_main:
-                _keep(identity, lambda to: floors(to, advance), work.quiet, floors_kept)
+                folder = _keep(identity, lambda to: floors(to, advance), work.quiet, floors_kept)
     if not engine.is_main:
         return Reference(real_rows, real_ND, train_rows, train_MD, {})
-    kept = _FLOORS.validate_json((_place(identity) / FLOORS).read_bytes())
-    return Reference(real_rows, real_ND, train_rows, train_MD, kept)
+    return Reference(real_rows, real_ND, train_rows, train_MD, _FLOORS.validate_json((folder / FLOORS).read_bytes()))
 
 
 def _place(identity: dict[str, Any]) -> Path:
