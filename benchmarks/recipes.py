@@ -30,7 +30,7 @@ from limner.training.session import train
 IMAGES = DOCS / "images" / "recipes"
 BEGIN = "<!-- rows: python benchmarks/recipes.py -->"
 GRID = 24
-LEFT_OUT = ("demo", "modern")  # made for drawn faces, made for a GPU
+LEFT_OUT = ("demo", "modern", "modern-cpu-128")  # made for drawn faces, for a GPU, for larger images
 
 
 def data_for(name: str, folders: list[PackedFaces]) -> PackedFaces | None:

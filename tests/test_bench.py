@@ -235,7 +235,7 @@ def test_a_plain_layer_with_spectral_norm_is_the_one_of_torch() -> None:
 
 
 def test_every_recipe_of_images_is_compared() -> None:
-    unknown_to_it = {"painter", "modern", "modern-cpu", "modern-attributes", "finetune"}
+    unknown_to_it = {"painter", "modern", "modern-cpu", "modern-cpu-128", "modern-attributes", "finetune"}
     assert {name.split()[0] for name in SMALL} == {*recipe_names()} - unknown_to_it
 
 

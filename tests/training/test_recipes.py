@@ -65,6 +65,8 @@ def shrunk(name: str) -> list[str]:
         table, _, setting = key.partition(".")
         if table in ("record", "engine") or key == "schedule.batch" or setting in tables.get(table, {}):
             arguments += ["--set", f"{key}={value}"]
+    if tables["data"].get("size") == 128:
+        arguments += ["--set", "data.size=64"]
     if tables["generator"]["network"] == "autoencoder":
         arguments += ["--set", "data.size=32", "--set", "latent.size=3072"]
     return arguments
