@@ -117,7 +117,7 @@ def pack_faces() -> Callable[..., "PackedFaces"]:
             content_hash="made",
         )
         attributes_NA = np.arange(count, dtype=np.uint8)[:, None] % 2
-        return PackedFaces(Path("made"), info, images_NHWC, attributes_NA, np.array(splits), [""] * count)
+        return PackedFaces(Path("made"), info, images_NHWC, attributes_NA, np.array(splits))
 
     return pack
 

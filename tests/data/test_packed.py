@@ -10,6 +10,7 @@ import pytest
 from broken import encoded
 
 from limner.core.errors import UserError
+from limner.core.files import release
 from limner.data.packed import PackedFaces
 from limner.preparation.prepare import prepare
 
@@ -91,3 +92,20 @@ def test_verify_sees_one_changed_byte(file: str, packed: Path) -> None:
     PackedFaces.open(packed)
     with pytest.raises(UserError, match="another hash"):
         PackedFaces.open(packed, verify=True)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory mapped files hold")
+def test_a_pass_through_a_large_file_holds_little_memory(tmp_path: Path) -> None:
+    def mapped() -> int:
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile"))
+        return int(line.split()[1])
+
+    np.save(tmp_path / "large.npy", np.ones((64, 2**19), np.uint8))
+    array = np.load(tmp_path / "large.npy", mmap_mode="r")
+    before = mapped()
+    assert array[3:].sum() == 61 * 2**19
+    assert mapped() - before > 24 * 1024  # KiB of the file's 32 MiB
+    release(array[3:])
+    assert mapped() - before < 4 * 1024
+    assert array[5, 7] == 1
+    release(np.ones(3))

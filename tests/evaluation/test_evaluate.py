@@ -95,6 +95,28 @@ def test_memory_does_not_grow_with_the_images(faces, extractor, painted):
     assert growth < 3072 / 2  # bytes an image; one image has 3072, its features 192 and its shrunk pixels 768
 
 
+def test_memory_does_not_grow_with_the_training_images(pack_faces, extractor, painted, own_cache):
+    few, many = 2048, 6144
+    images_NHWC = np.random.default_rng(0).integers(0, 256, (many + 60, 32, 32, 3)).astype(np.uint8)
+    model = painted(lambda seed, first, _: images_NHWC[first : first + 64])
+    extractor.features = type(extractor).features.__get__(
+        SimpleNamespace(squares=4, dimension=48, seen=SimpleNamespace(append=lambda _: None))
+    )
+
+    def peak(count):
+        faces = pack_faces(images_NHWC[: count + 60], ["test"] * 60 + ["train"] * count)
+        faces = replace(faces, info=faces.info.model_copy(update={"content_hash": str(count)}))
+        tracemalloc.start()
+        evaluate(model, faces, samples=64, extractor=extractor, quiet=True)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(1024)  # what is loaded once
+    growth = (peak(many) - peak(few)) / (many - few)
+    assert growth < 192 / 2  # bytes an image, whose features have 192 and whose shrunk pixels 768
+
+
 # ---- what a result says ----
 
 
@@ -497,7 +519,8 @@ def test_other_weights_make_another_entry(faces, extractor, fair, own_cache):
     extractor.seen.clear()
     evaluate(fair, faces, samples=64, extractor=extractor, quiet=True)
     assert sum(map(len, extractor.seen)) == 240 + 360 + 64
-    assert len(list((own_cache / "references").iterdir())) == 2 * 3  # real and training images, and the floors
+    # Real and training images and the floors of each; and the shrunk pixels of both splits, which have no weights.
+    assert len(list((own_cache / "references").iterdir())) == 2 * 3 + 2
 
 
 def test_data_without_held_out_images_cannot_be_measured_against(pack_faces, blobs_of, extractor, fair):

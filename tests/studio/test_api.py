@@ -157,7 +157,7 @@ def test_the_nearest_training_image_of_a_run(tmp_path: Path, faces32: Any, model
     images_NHWC[rows[5]] = copied
     (tmp_path / "recipe.toml").write_text("")
     (tmp_path / "run.json").write_text(json.dumps({"data": {"path": str(tmp_path)}}))
-    changed = PackedFaces(tmp_path, faces32.info, images_NHWC, faces32.attributes_NA, faces32.splits, faces32.files)
+    changed = PackedFaces(tmp_path, faces32.info, images_NHWC, faces32.attributes_NA, faces32.splits)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PackedFaces, "open", lambda _: changed)
         found = nearest_training(model, str(tmp_path), Face(seed=3, index=2))

@@ -6,13 +6,17 @@ lock on what it is writing, which ends with it: so nobody removes what another p
 
 import errno
 import hashlib
+import mmap
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+import numpy as np
 
 from limner.core.errors import UserError
 from limner.core.locks import locked
@@ -129,6 +133,18 @@ def sha256(path: Path) -> str:
     """The file's sha256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def release(array: Any) -> None:
+    """Give back the memory that the pages of a mapped file hold; other arrays are left alone.
+
+    The system would take them back when it needs them. Until then, whoever passes through a large file seems to use
+    as much memory as the file is large.
+    """
+    while isinstance(array, np.ndarray):
+        array = array.base
+    if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager

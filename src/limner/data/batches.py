@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.batching import block_of
+from limner.core.files import release
 from limner.core.pixels import from_pixels
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
+
+RELEASE_IMAGES = 1024  # after so many, the memory is given back that the pages of their file hold
 
 
 class Batch(NamedTuple):
@@ -44,6 +47,8 @@ class Batches:
         rows = rows[mine]
         images_BHWC = self.faces.read(rows)
         images_BHWC[mirrored] = images_BHWC[mirrored][:, :, ::-1]
+        if images % RELEASE_IMAGES < count:
+            release(self.faces.images_NHWC)
         x_BCHW = from_pixels(self._to_device(images_BHWC), self.pixel_range)
         return Batch(x_BCHW, self._to_device(self.faces.attributes_NA[rows]).float())
 

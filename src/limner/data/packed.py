@@ -4,10 +4,12 @@ import csv
 import errno
 import hashlib
 import json
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -15,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from limner.core.batching import batches_of
 from limner.core.errors import UserError
+from limner.core.files import release
 from limner.core.records import read_record
 
 INFO, IMAGES, ATTRIBUTES, INDEX = "dataset.json", "images.npy", "attributes.npy", "index.csv"
@@ -119,8 +123,6 @@ class PackedFaces:
     """0 or 1."""
     splits: NDArray[np.str_]
     """Of each image: `train`, `val` (chooses) or `test` (reports); see `limner.data.splits`."""
-    files: list[str]
-    """Name of each image's file in the source."""
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = False) -> Self:
@@ -135,20 +137,20 @@ class PackedFaces:
         info = _read_info(path, DatasetInfo)
         images_NHWC = _load_array(path / IMAGES, mmap=True)
         attributes_NA = _load_array(path / ATTRIBUTES, mmap=False)
-        files, splits = _read_index(path / INDEX)
+        splits = [sys.intern(split) for _, split in _read_index(path / INDEX)]
 
         count = info.counts.images
         expected = {
             IMAGES: (images_NHWC.shape, (count, info.size, info.size, 3)),
             ATTRIBUTES: (attributes_NA.shape, (count, len(info.attribute_names))),
-            INDEX: ((len(files),), (count,)),
+            INDEX: ((len(splits),), (count,)),
         }
         for file, (found, wanted) in expected.items():
             if found != wanted:
                 raise UserError(f"{path / file} holds {found} where {INFO} says {wanted}: prepare the data again")
         if Counter(splits) != Counter(info.counts.splits):
             raise UserError(f"{path / INDEX} has other splits than {INFO}: prepare the data again")
-        faces = cls(path, info, images_NHWC, attributes_NA, np.array(splits), files)
+        faces = cls(path, info, images_NHWC, attributes_NA, np.array(splits))
         if verify or faces._is_newer_than_its_hash():
             if faces._content_hash() != info.content_hash:
                 raise UserError(f"{path} was changed or damaged: its content has another hash; prepare the data again")
@@ -157,7 +159,12 @@ class PackedFaces:
         return faces
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.splits)
+
+    @cached_property
+    def files(self) -> list[str]:
+        """Name of each image's file in the source; read when it is first asked for."""
+        return [file for file, _ in _read_index(self.path / INDEX)]
 
     @property
     def size(self) -> int:
@@ -198,8 +205,9 @@ class PackedFaces:
 
     def _content_hash(self) -> str:
         content = ContentHash(self.size)
-        for start in range(0, len(self), 1024):
-            content.add_images(self.read(slice(start, start + 1024)).tobytes())
+        for some in batches_of(len(self), 1024):
+            content.add_images(self.read(some).tobytes())
+            release(self.images_NHWC)
         return content.finish(self.attributes_NA, self.attribute_names, self.splits.tolist())
 
 
@@ -236,16 +244,16 @@ def _load_array(file: Path, mmap: bool) -> NDArray[np.uint8]:
     return array
 
 
-def _read_index(file: Path) -> tuple[list[str], list[str]]:
-    """Files and splits, by row."""
+def _read_index(file: Path) -> Iterator[tuple[str, str]]:
+    """File and split of each row."""
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             rows = csv.reader(lines)
             if next(rows, None) != INDEX_HEADER:
                 raise ValueError(f"its header is not {','.join(INDEX_HEADER)}")
-            files_and_splits = [(file, split) for _, file, split, _, _ in rows]
+            for _, name, split, _, _ in rows:
+                yield name, split
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(
             f"{file} is missing or damaged ({' '.join(str(error).split())}): prepare the data again"
         ) from error
-    return [file for file, _ in files_and_splits], [split for _, split in files_and_splits]

@@ -175,10 +175,12 @@ def _values(
     measured = measure(reference.real_ND, setup.real, fakes.features_ND, extractor.name, advance)
     values = {metric: Values([value], conditions, reference.floors.get(metric)) for metric, value in measured.items()}
     if len(reference.train_MD):
-        memorised = memorisation(fakes.features_ND, reference.train_MD, reference.real_ND)
+        memorised = memorisation(
+            fakes.features_ND, reference.train_MD, reference.real_ND, known_ratio=setup.ratio_in_features
+        )
         values[metric_name("memorisation", extractor.name)] = _memorised(memorised, reference.train_rows, conditions)
     advance(1)
-    memorised = memorisation(fakes.pixels_NP, train_pixels_MP, heldout_pixels_RP, mirrored)
+    memorised = memorisation(fakes.pixels_NP, train_pixels_MP, heldout_pixels_RP, mirrored, setup.ratio_in_pixels)
     in_pixels = conditions.model_copy(
         update={
             "extractor": "pixels",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from limner.core.batching import batches_of
 from limner.core.distributed import ALONE, Engine
+from limner.core.files import release
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
 from limner.features.extractor import Extractor
@@ -25,6 +26,7 @@ from limner.model.model import Model
 
 SHRUNK = 16
 """Width and height at which pixels are compared."""
+SHRUNK_PIXELS = SHRUNK * SHRUNK * 3
 SHRUNK_RULE = f"mean over squares to {SHRUNK} x {SHRUNK}"
 BATCH = 1024
 
@@ -65,7 +67,7 @@ def generate(
     """
     requested_NA = requested_attributes(model, faces, split, count, seed)
     features_ND = np.zeros((count, extractor.dimension), np.float32)
-    pixels_NP = np.zeros((count, SHRUNK * SHRUNK * 3), np.uint8)
+    pixels_NP = np.zeros((count, SHRUNK_PIXELS), np.uint8)
     predicted_NA = None if judge is None else np.zeros((count, len(judge.attribute_names)), np.uint8)
     own = engine.span(count, MODEL_BATCH)
     labels_NA = None if requested_NA is None else requested_NA[own]
@@ -100,13 +102,15 @@ def requested_attributes(
     return np.ascontiguousarray(faces.attributes_NA[chosen][:, columns])
 
 
-def shrink_rows(faces: PackedFaces, rows: NDArray[np.int64], advance: Callable[[int], None]) -> NDArray[np.uint8]:
-    """Images of a data set, shrunk: uint8 N x P."""
-    shrunk_NP = np.empty((len(rows), SHRUNK * SHRUNK * 3), np.uint8)
+def shrink_rows(
+    faces: PackedFaces, rows: NDArray[np.int64], into_NP: NDArray[np.uint8], advance: Callable[[int], None]
+) -> None:
+    """Write the images in `rows`, shrunk, into `into_NP`."""
     for some in batches_of(len(rows), BATCH):
-        shrunk_NP[some] = shrink(faces.read(rows[some]))
+        into_NP[some] = shrink(faces.read(rows[some]))
+        release(faces.images_NHWC)
+        release(into_NP)
         advance(some.stop - some.start)
-    return shrunk_NP
 
 
 def shrink(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner.core.batching import batches_of
+from limner.core.files import release
 from limner.images.grid import face_grid
 
 PAIRS = 16
@@ -67,11 +68,16 @@ class Memorisation(NamedTuple):
 
 
 def memorisation(
-    fake_ND: Features, train_MD: Features, heldout_MD: Features, mirror: Mirror | None = None
+    fake_ND: Features,
+    train_MD: Features,
+    heldout_MD: Features,
+    mirror: Mirror | None = None,
+    known_ratio: float | None = None,
 ) -> Memorisation:
     """Compare generated images with training images and held-out images, in the same features.
 
-    With `mirror`, a distance is the smaller of that of the image as it is and that of its mirror image.
+    With `mirror`, a distance is the smaller of that of the image as it is and that of its mirror image. `known_ratio`
+    is the `heldout_ratio` of these references, where that was computed before.
 
     If generated images owe no more to the training than to the held-out images, each of these is as likely as any
     other to be the nearest. Then `closer_to_train` is 0.5 with a standard error of 1 / sqrt(16 h (1 - h) N), where h is
@@ -87,19 +93,23 @@ def memorisation(
     train_wins = (np.mean(to_train_N < to_heldout_N) + tied) / len(train_MD)
     heldout_wins = (np.mean(to_train_N > to_heldout_N) + tied) / len(heldout_MD)
 
-    # Evenly spread, for the images of a folder may be in some order.
-    count = min(HELDOUT_QUERIES, len(heldout_MD))
-    rows = np.linspace(0, len(heldout_MD), count, endpoint=False).astype(np.int64)
-    _, heldout_to_train = nearest(heldout_MD[rows], train_MD, mirror=mirror)
-    _, heldout_to_others = nearest(heldout_MD[rows], heldout_MD, rows, mirror)
-
     closest = np.argsort(to_train_N, kind="stable")[:PAIRS]
     return Memorisation(
         closer_to_train=float(train_wins / (train_wins + heldout_wins)),
         median_ratio=_median_ratio(to_train_N, to_heldout_N),
-        heldout_ratio=_median_ratio(heldout_to_train, heldout_to_others),
+        heldout_ratio=heldout_ratio(train_MD, heldout_MD, mirror) if known_ratio is None else known_ratio,
         closest=tuple(Pair(int(row), int(train_N[row]), float(to_train_N[row])) for row in closest),
     )
+
+
+def heldout_ratio(train_MD: Features, heldout_MD: Features, mirror: Mirror | None = None) -> float:
+    """`Memorisation.heldout_ratio` of these references, the same whatever was generated; of 2,048 held-out images."""
+    # Evenly spread, for the images of a folder may be in some order.
+    count = min(HELDOUT_QUERIES, len(heldout_MD))
+    rows = np.linspace(0, len(heldout_MD), count, endpoint=False).astype(np.int64)
+    _, to_train_N = nearest(heldout_MD[rows], train_MD, mirror=mirror)
+    _, to_others_N = nearest(heldout_MD[rows], heldout_MD, rows, mirror)
+    return _median_ratio(to_train_N, to_others_N)
 
 
 def nearest(
@@ -141,6 +151,7 @@ def _nearest(
         better = np.flatnonzero(found_B < best_B)
         best_B[better] = found_B[better]
         row_B[better] = first + here_B[better]
+        release(reference_MD)
     # The difference of large squares has lost the digits of a small distance, and small ones are what matters.
     difference_BD = query_BD.astype(np.float64) - reference_MD[row_B]
     return row_B, np.sqrt(np.einsum("bd,bd->b", difference_BD, difference_BD))

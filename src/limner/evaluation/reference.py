@@ -12,18 +12,20 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from limner.core.console import console
+from limner.core.distributed import Engine
 from limner.core.errors import UserError
 from limner.core.faults import fault_line
 from limner.core.files import new_folder, reserve, sha256, write_file
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
+from limner.evaluation.generate import SHRUNK_PIXELS, SHRUNK_RULE, shrink_rows
 from limner.evaluation.measure import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measure, moments
 from limner.evaluation.protocol import Protocol
 from limner.evaluation.results import Floor
@@ -32,8 +34,10 @@ from limner.features.cache import cache_folder
 from limner.features.extractor import BATCH, Extractor, extract
 
 INFO, FEATURES, FLOORS = "reference.json", "features.npy", "floors.json"
+PIXELS = "pixels"  # in the place of an extractor's name
 FORMAT = 2  # of what is kept: another one is never read
 FEWEST = 16  # images that a nearest-neighbour metric still makes sense of
+Number = TypeVar("Number", np.float32, np.uint8)
 _FLOORS = TypeAdapter(dict[str, Floor])
 
 
@@ -91,40 +95,17 @@ def load_reference(
     }
 
     def features(rows: NDArray[np.int64], what: str) -> NDArray[np.float32]:
-        none_0D = np.empty((0, extractor.dimension), np.float32)
-        if not len(rows):
-            return none_0D
+        identity, shape = {**about, "rows": _name(rows)}, (len(rows), extractor.dimension)
 
-        def compute(into_ND: NDArray[np.float32]) -> None:
-            own = engine.span(len(rows), BATCH)
-            with work.progress(f"{what} images (once)", len(rows[own]), "images") as advance:
-                extract(extractor, faces, rows[own], into_ND[own], advance)
-            engine.combine(into_ND)
+        def fill(own: slice, into_ND: NDArray[np.float32], advance: Callable[[int], None]) -> None:
+            extract(extractor, faces, rows[own], into_ND, advance)
 
-        def write(to: Path) -> None:
-            shape = (len(rows), extractor.dimension)
-            features_ND = np.lib.format.open_memmap(to / FEATURES, "w+", np.float32, shape)
-            reserve(to / FEATURES)
-            compute(features_ND)
-            features_ND.flush()
-
-        identity = {**about, "rows": _name(rows)}
-        kept = is_kept(identity)
-        if engine.is_main:
-            folder = _keep(identity, write, work.quiet, kept)
-            features_ND: NDArray[np.float32] = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
-            return features_ND
-        if not kept:
-            compute(np.zeros((len(rows), extractor.dimension), np.float32))
-        return none_0D
-
-    def is_kept(identity: dict[str, Any]) -> bool:
-        return engine.any(engine.is_main and _is_whole(_place(identity), identity))
+        return _shared_array(identity, shape, np.float32, f"{what} images (once)", fill, work)
 
     real_ND, train_MD = features(real_rows, "real"), features(train_rows, "training")
     measures = {"k": NEIGHBOURS, "subset": SUBSET, "subsets": SUBSETS}
     identity = {**about, **measures, "rows": _name(real_rows), "floor": _name(floor_rows)}
-    floors_kept = is_kept(identity)
+    floors_kept = _is_kept(identity, engine)
     compute = not floors_kept and not len(train_rows)
     floor_MD = features(floor_rows, "training") if compute else None  # `None`: kept, or among `train_MD`
 
@@ -147,6 +128,64 @@ def load_reference(
     if not engine.is_main:
         return Reference(real_rows, real_ND, train_rows, train_MD, {})
     return Reference(real_rows, real_ND, train_rows, train_MD, _FLOORS.validate_json((folder / FLOORS).read_bytes()))
+
+
+def load_pixels(faces: PackedFaces, split: str, work: Work) -> NDArray[np.uint8]:
+    """The images of a split, shrunk to P pixels: uint8 N x P; kept, computed and returned as the reference is.
+
+    Raises UserError where the data set has no such split.
+    """
+    rows = faces.rows(split)
+    about = {"format": FORMAT, "data_hash": faces.info.content_hash, "extractor": PIXELS, "resize": SHRUNK_RULE}
+
+    def fill(own: slice, into_NP: NDArray[np.uint8], advance: Callable[[int], None]) -> None:
+        shrink_rows(faces, rows[own], into_NP, advance)
+
+    identity, shape = {**about, "rows": _name(rows)}, (len(rows), SHRUNK_PIXELS)
+    return _shared_array(identity, shape, np.uint8, f"{split} pixels (once)", fill, work)
+
+
+def _shared_array(
+    identity: dict[str, Any],
+    shape: tuple[int, int],
+    dtype: type[Number],
+    label: str,
+    fill: Callable[[slice, NDArray[Number], Callable[[int], None]], None],
+    work: Work,
+) -> NDArray[Number]:
+    """A number of rows from the cache, mapped into memory, else computed by all processes and kept there.
+
+    Each process has `fill` write its own part. All but the main one return no rows.
+    """
+    engine, no_rows = work.engine, np.empty((0, shape[1]), dtype)
+    if not shape[0]:
+        return no_rows
+
+    def compute(into: NDArray[Number]) -> None:
+        own = engine.span(shape[0], BATCH)
+        with work.progress(label, own.stop - own.start, "images") as advance:
+            fill(own, into[own], advance)
+        engine.combine(into)
+
+    def write(to: Path) -> None:
+        array = np.lib.format.open_memmap(to / FEATURES, "w+", dtype, shape)
+        reserve(to / FEATURES)
+        compute(array)
+        array.flush()
+
+    kept = _is_kept(identity, engine)
+    if engine.is_main:
+        folder = _keep(identity, write, work.quiet, kept)
+        array: NDArray[Number] = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
+        return array
+    if not kept:
+        compute(np.zeros(shape, dtype))
+    return no_rows
+
+
+def _is_kept(identity: dict[str, Any], engine: Engine) -> bool:
+    """Whether the main process has this in its cache, whole."""
+    return engine.any(engine.is_main and _is_whole(_place(identity), identity))
 
 
 def _place(identity: dict[str, Any]) -> Path:

@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.core.console import console, progress_bar
+from limner.core.console import console
 from limner.core.device import find_device
 from limner.core.distributed import ALONE, Engine
 from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
 from limner.evaluation.distances import Moments
 from limner.evaluation.extractors import default_extractor, load_extractor
-from limner.evaluation.generate import shrink_rows
+from limner.evaluation.generate import mirrored
 from limner.evaluation.measure import Measured, moments
+from limner.evaluation.memorisation import heldout_ratio
 from limner.evaluation.metrics import metric_of
 from limner.evaluation.protocol import Protocol, check_seeds, departures, load_protocol
-from limner.evaluation.reference import FEWEST, Reference, choose_rows, load_reference
+from limner.evaluation.reference import FEWEST, Reference, choose_rows, load_pixels, load_reference
 from limner.evaluation.results import Conditions, Floor, Result
 from limner.evaluation.work import Work
 from limner.features.extractor import Extractor
@@ -65,8 +66,8 @@ class Setup:
         return load_reference(self.faces, self.protocol, self.extractor, self.conditions.n_fake, self.work)
 
     def prepare(self) -> None:
-        """Have the reference ready, which all processes compute together where it is not kept."""
-        _ = self.reference
+        """Have the reference and the pixels ready, which all processes compute together where they are not kept."""
+        _ = self.reference, self.pixels
 
     @cached_property
     def real(self) -> Moments:
@@ -76,9 +77,17 @@ class Setup:
     @cached_property
     def pixels(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Every training image and every one of the protocol's held-out split, shrunk: uint8 M x P and R x P."""
-        train, heldout = self.faces.rows("train"), self.faces.rows(self.protocol.heldout)
-        with progress_bar("pixels", len(train) + len(heldout), "images", self.work.quiet) as advance:
-            return shrink_rows(self.faces, train, advance), shrink_rows(self.faces, heldout, advance)
+        return load_pixels(self.faces, "train", self.work), load_pixels(self.faces, self.protocol.heldout, self.work)
+
+    @cached_property
+    def ratio_in_features(self) -> float:
+        """`heldout_ratio` of the reference."""
+        return heldout_ratio(self.reference.train_MD, self.reference.real_ND)
+
+    @cached_property
+    def ratio_in_pixels(self) -> float:
+        """`heldout_ratio` of `pixels`, mirrored too."""
+        return heldout_ratio(*self.pixels, mirrored)
 
 
 def set_up(data: PackedFaces | str | Path, options: EvaluationOptions = EvaluationOptions()) -> Setup:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from limner.core.batching import batches_of
 from limner.core.errors import UserError
+from limner.core.files import release
 from limner.data.packed import PackedFaces
 
 BATCH = 256  # images between two steps of a progress bar
@@ -49,6 +50,8 @@ def extract(
     for some in batches_of(len(rows), BATCH):
         images_NHWC = faces.read(rows[some])
         into_ND[some] = extractor.features(np.ascontiguousarray(images_NHWC[:, :, ::-1]) if mirrored else images_NHWC)
+        release(faces.images_NHWC)
+        release(into_ND)
         advance(len(images_NHWC))
 
 

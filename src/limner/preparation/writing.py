@@ -12,7 +12,7 @@ from limner.data.packed import ContentHash
 from limner.preparation.workers import Chunk
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One image of a data set."""
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from limner.core.batching import batches_of
 from limner.core.errors import UserError
 from limner.core.randomness import stream
 from limner.data.packed import PackedFaces
@@ -40,6 +41,7 @@ BLANK_AFTER, NOISE_AFTER = 50, 250  # steps before which every generator may loo
 RESOLUTION = 16
 REFERENCES = 2048
 SPREAD_OF = 256
+BATCH = 256  # images that are fp32 at a time
 
 REMEDIES = {
     "learning": "",
@@ -141,8 +143,9 @@ def _choose(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _shrink(images_NHWC: NDArray[np.uint8]) -> Tensor:
-    x_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float() / 255
-    return F.adaptive_avg_pool2d(x_NCHW, RESOLUTION).flatten(1)
+    x_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
+    batches = [x_NCHW[some].float() / 255 for some in batches_of(len(x_NCHW), BATCH)]
+    return torch.cat([F.adaptive_avg_pool2d(x_BCHW, RESOLUTION) for x_BCHW in batches]).flatten(1)
 
 
 def _texture(images_NHWC: NDArray[np.uint8]) -> tuple[float, float]:
