@@ -86,6 +86,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "fourth, with attributes": ("modern-attributes", [*STEADY, *rates(0.01)]),
     "modern-attributes, learning rates that fall over the last 0.3": ("modern-attributes", ["schedule.decay=0.3"]),
     **{name: (name, []) for name in ("modern-attributes", "acgan", "cgan", "dcgan")},
+    "modern-cpu-128, its images 128 pixels wide": ("modern-cpu-128", []),
 }
 
 
@@ -98,7 +99,9 @@ def measure(row: str, seed: int, budget: dict[str, Any], faces: PackedFaces, run
         if path.exists()
         else train(recipe, faces, path, overrides=[*changes, *QUIET], seed=seed, **budget)
     )
-    metrics = {result.metric: result.value for result in evaluate(path, faces)}
+    results = evaluate(path, faces)
+    metrics = {result.metric: result.value for result in results}
+    floors = {result.metric: result.floor.value for result in results if result.floor}
     lines, info = run.log, run.info
     stop = lines[-1]
     return {
@@ -112,6 +115,7 @@ def measure(row: str, seed: int, budget: dict[str, Any], faces: PackedFaces, run
         "processor": info["machine"]["device_name"],
         "data": {key: info["data"][key] for key in ("name", "train", "crop", "content_hash")},
         "metrics": metrics,
+        "floors": floors,
         "started": info["started"],
     }
 
@@ -157,7 +161,7 @@ def spread(same: list[dict[str, Any]], metric: str, form: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {'; '.join(ROWS)}")
-    parser.add_argument("--data", type=Path, required=True, help="prepared images, 64 pixels wide")
+    parser.add_argument("--data", type=Path, required=True, help="prepared images, as wide as the rows' recipes say")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     budgets = parser.add_mutually_exclusive_group()
     budgets.add_argument("--minutes", type=float)

@@ -9,6 +9,7 @@ import torch
 
 from limner.core.errors import UserError
 from limner.data.packed import PackedFaces
+from limner.evaluation.conditional import load_judge_for
 from limner.model.model import Model
 from limner.preparation.prepare import prepare
 from limner.recipes import recipe_names, recipe_text
@@ -61,6 +62,9 @@ def test_a_recipe_trains_at_128(name: str, faces128: PackedFaces, tmp_path: Path
     model = Model.load(run.path, "cpu")
     assert model.sample(3, seed=1).shape == (3, 128, 128, 3)
     assert model.config.size == 128
+    judge, caveats = load_judge_for(model, faces128)
+    assert (judge is not None) == (name in ("acgan", "cgan", "modern-attributes"))
+    assert judge is None or judge.config.size == 128, caveats
 
 
 @pytest.mark.parametrize("name", CANNOT)
