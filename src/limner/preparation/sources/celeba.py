@@ -77,6 +77,7 @@ def _read_labels(place: Path, images: ImageFiles, files: Collection[str]) -> Lab
             raise attributes.error(1, "this should be the number of images, and line 2 the attribute names")
         labels = labels_of(attributes)
         labels.missing |= attributes.missing(files)
+    del attributes  # 100 MB for all of CelebA, which the next need not find taken
     if partition := _annotation(PARTITION, place, images, files):
         for file, value in _single_values(partition):
             if value not in SPLITS:

@@ -115,26 +115,38 @@ def read_table(file: str | Path, wanted: Collection[str], inside: ImageFiles | N
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{shown(file)}, line {line}: not UTF-8 text; save the table as UTF-8") from error
+    del data  # as large as the text
     if not text.strip():
         raise UserError(f"{shown(file)} is empty: it needs one line per image")
     return _read_csv(text, file, wanted) if file.lower().endswith(".csv") else _read_official(text, file, wanted)
 
 
 def _read_official(text: str, file: str, wanted: Collection[str]) -> Table:
-    lines = text.rstrip().split("\n")
-    counted = lines[0].strip().isdecimal()
+    first_line, second_line = (*islice(_lines(text), 2), "")[:2]
+    counted = first_line.strip().isdecimal()
     first = 2 if counted else 0
-    table = Table(file, lines[1].split() if counted and len(lines) > 1 else [], {})
-    if counted and int(lines[0]) != len(lines) - first:
-        raise table.error(1, f"promises {lines[0].strip()} images, {len(lines) - first} lines follow; is it cut short?")
+    table = Table(file, second_line.split() if counted else [], {})
+    following = sum(1 for _ in _lines(text)) - first
+    if counted and int(first_line) != following:
+        raise table.error(1, f"promises {first_line.strip()} images, {following} lines follow; is it cut short?")
 
     def read_rows() -> Iterator[Row]:
-        for number, line in enumerate(lines[first:], first + 1):
+        for number, line in islice(enumerate(_lines(text), 1), first, None):
             name, _, values = line.partition(" ")
             yield name, number, values.split
 
     table.add_found(read_rows, wanted)
     return table
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text without the blank ones at its end, one at a time: all at once, they take more than it."""
+    start, end = 0, len(text.rstrip())
+    while start < end:
+        stop = text.find("\n", start, end)
+        stop = end if stop < 0 else stop
+        yield text[start:stop]
+        start = stop + 1
 
 
 def _read_csv(text: str, file: str, wanted: Collection[str]) -> Table:
