@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 import torch
 from kill_resume import end, images_logged, limner
+from page import DOCS, put_rows
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from limner.core import distributed
@@ -42,7 +43,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from stand_ins import SquareMeans
 
 RESULTS = Path(__file__).parent / "results" / "kill_ranks.json"
-IMAGES = 480
+IMAGES = 288
 SETTINGS = (
     *("generator.width=64", "discriminator.width=8", "schedule.batch=12", "engine.precision=fp32"),
     *("record.log_images=12", "record.sample_images=96", "record.checkpoint_images=48", "record.grid=4"),
@@ -51,6 +52,8 @@ SETTINGS = (
 FAKES = 192
 MOST_SECONDS = 60
 TORCHRUN_EVERY = 8
+PROCESSES = (2, 3)
+BEGIN = "<!-- rows: python benchmarks/kill_ranks.py -->"
 CONTEXT = multiprocessing.get_context("fork")
 
 
@@ -61,6 +64,7 @@ class Trial:
     number: int
     signal: str
     rank: int
+    processes: int
     torchrun: bool
     images: int
     """In the log when the signal was sent."""
@@ -145,9 +149,9 @@ def ended(run: Path) -> dict[str, Any]:
     return end(run) | {"metrics": values}
 
 
-def attempt(number: int, data: Path, processes: int, out: Path, expected: dict[str, Any]) -> Trial:
-    """Train, send the signal, wait, resume and compare."""
-    chance = random.Random(number)
+def attempt(number: int, data: Path, out: Path, expected: dict[int, dict[str, Any]]) -> Trial:
+    """Train, send the signal, wait, resume and compare with the end that is expected of so many processes."""
+    chance, processes = random.Random(number), PROCESSES[number // 2 % len(PROCESSES)]
     run, output = out / f"{number:03}", out / f"{number:03}.txt"
     sign, which = (signal.SIGKILL, signal.SIGSTOP)[number % 2], chance.randrange(processes)
     images, torchrun = chance.randrange(IMAGES * 9 // 10), number % TORCHRUN_EVERY == TORCHRUN_EVERY - 1
@@ -164,8 +168,8 @@ def attempt(number: int, data: Path, processes: int, out: Path, expected: dict[s
     again = Launched(["train", "--resume", str(run), "--quiet"], processes, output.with_suffix(".again.txt"), torchrun)
     again.end(600)
     whole = ended(run) if read_log(run)[-1]["event"] == "stop" else {}
-    differing = [key for key in expected if whole.get(key) != expected[key]]
-    return Trial(number, sign.name, which, torchrun, images, round(seconds, 1), lines, broken, differing)
+    differing = [key for key, value in expected[processes].items() if whole.get(key) != value]
+    return Trial(number, sign.name, which, processes, torchrun, images, round(seconds, 1), lines, broken, differing)
 
 
 def begin(data: Path, run: Path) -> list[str]:
@@ -175,31 +179,40 @@ def begin(data: Path, run: Path) -> list[str]:
     return ["train", "dcgan32", *goal, *sets]
 
 
-def summary(trials: Sequence[Trial], asked: argparse.Namespace) -> dict[str, Any]:
-    seconds = {
-        kind: max((trial.seconds for trial in trials if trial.signal == kind), default=None)
-        for kind in ("SIGKILL", "SIGSTOP")
-    }
+def summary(trials: Sequence[Trial]) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "torch": torch.__version__,
         "machine": machine_facts(torch.device("cpu")),
-        "processes": asked.processes,
         "settings": SETTINGS,
         "trials": len(trials),
         "by_torchrun": sum(trial.torchrun for trial in trials),
         "passed": sum(trial.passed for trial in trials),
-        "most_seconds_to_the_end": seconds,
-        "each": [asdict(trial) | {"lines": len(trial.lines)} for trial in trials],
+        "most_seconds_to_the_end": {
+            kind: max((trial.seconds for trial in trials if trial.signal == kind), default=None)
+            for kind in ("SIGKILL", "SIGSTOP")
+        },
+        "each": [asdict(trial) for trial in trials],
     }
+
+
+def table(trials: Sequence[Trial]) -> str:
+    lines = [
+        "| signal to one process | trials | one line, whole checkpoints, same bytes after `--resume` | seconds |",
+        "|---|---|---|---|",
+    ]
+    for kind in ("SIGKILL", "SIGSTOP"):
+        some = [trial for trial in trials if trial.signal == kind]
+        most = max((trial.seconds for trial in some), default=0)
+        lines.append(f"| {kind} | {len(some)} | {sum(trial.passed for trial in some)} | at most {most:.1f} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="prepared images, 32 pixels wide")
     parser.add_argument("--trials", type=int, default=50)
-    parser.add_argument("--first", type=int, default=0, help="number of the first trial")
-    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="number of the first: earlier ones in --out are kept")
     parser.add_argument("--jobs", type=int, default=5, help="trials at the same time")
     parser.add_argument("--out", type=Path, default=RESULTS)
     if sys.argv[1:2] == ["--rank"]:
@@ -211,22 +224,26 @@ def main() -> None:
     import limner.training.session  # noqa: F401
 
     torch.set_num_threads(1)
+    known = json.loads(asked.out.read_text(encoding="utf-8"))["each"] if asked.out.is_file() else []
     with tempfile.TemporaryDirectory() as beside:
         home = Path(beside)
-        undisturbed = Launched(begin(asked.data, home / "undisturbed"), asked.processes, home / "first.txt", False)
-        undisturbed.end(600)
-        expected = ended(home / "undisturbed")
+        expected = {}
+        for processes in PROCESSES:
+            run = home / f"undisturbed{processes}"
+            Launched(begin(asked.data, run), processes, run.with_suffix(".txt"), False).end(600)
+            expected[processes] = ended(run)
         with ProcessPoolExecutor(asked.jobs, mp_context=CONTEXT) as pool:
             futures = [
-                pool.submit(attempt, number, asked.data, asked.processes, home, expected)
+                pool.submit(attempt, number, asked.data, home, expected)
                 for number in range(asked.first, asked.first + asked.trials)
             ]
-            trials = []
+            trials = [Trial(**each) for each in known if each["number"] < asked.first]
             for future in futures:
                 trials.append(future.result())
                 print(trials[-1], file=sys.stderr)
-    told = summary(trials, asked)
-    asked.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+                told = summary(trials)
+                asked.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    put_rows(DOCS / "scale.md", BEGIN, table(trials))
     print(f"{told['passed']} of {told['trials']} passed, at most {told['most_seconds_to_the_end']} seconds.")
     sys.exit(0 if told["passed"] == told["trials"] else 1)
 

@@ -12,6 +12,7 @@ docs/scale.md are made of them.
 import argparse
 import json
 import math
+import os
 import sys
 import tempfile
 import time
@@ -45,6 +46,7 @@ RESULTS = Path(__file__).parent / "results" / "processes.json"
 MEASURING = "<!-- rows: python benchmarks/processes.py measuring -->"
 MESSAGES = "<!-- rows: python benchmarks/processes.py messages -->"
 ROUNDS = 2
+CASES = ((1, 1), (1, 2), (2, 1))  # processes, threads of each
 BATCH = 16  # of the counted steps: gradients do not grow with it
 # By the number of GPUs: bytes a second of a ring (80 % of NVLink's 450 GB/s a direction within one machine; between
 # machines, of eight 400 Gb/s cards in each), and seconds that an all-reduce takes however small it is.
@@ -56,8 +58,8 @@ def measure(measuring: Path, threads: int, data: Path) -> None:
     torch.set_num_threads(threads)
     engine = distributed.start_engine("cpu", "fp32")
     faces, model = PackedFaces.open(data), load("faces")
-    validation = Validation(Run(measuring.parent / f"run{engine.world}-{threads}"), faces, engine, lambda: False)
-    validation.validate(model)  # the features of the real images are kept from now on
+    validation = Validation(Run(measuring.parent), faces, engine, lambda: False)
+    validation.setup.prepare()
     seconds = []
     for _ in range(ROUNDS):
         engine.wait()
@@ -69,13 +71,18 @@ def measure(measuring: Path, threads: int, data: Path) -> None:
         measuring.write_text(json.dumps(seconds))
 
 
-def measuring(data: Path) -> list[dict[str, Any]]:
+def measuring(data: Path, known: Sequence[dict[str, Any]], only: Sequence[int]) -> list[dict[str, Any]]:
+    """The row of each case, or of the cases in `only` and the known rows of the others."""
     rows = []
     with tempfile.TemporaryDirectory() as beside:
-        for processes, threads in ((1, 1), (1, 2), (2, 1)):
-            out = Path(beside) / "seconds.json"
-            run_on(processes, measure, out, threads, data)
-            rows.append({"processes": processes, "threads": threads, "seconds": json.loads(out.read_text())})
+        for case, (processes, threads) in enumerate(CASES):
+            if case in only:
+                out = Path(beside) / "seconds.json"
+                run_on(processes, measure, out, threads, data)
+                seconds, load = json.loads(out.read_text()), round(os.getloadavg()[0], 1)
+                rows.append({"processes": processes, "threads": threads, "seconds": seconds, "load": load})
+            else:
+                rows += [row for row in known if (row["processes"], row["threads"]) == (processes, threads)]
     return rows
 
 
@@ -148,11 +155,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("measuring", "messages"))
     parser.add_argument("--data", type=Path, required=True, help="prepared images, 64 pixels wide")
+    parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)), help="of `measuring`")
     asked = parser.parse_args()
     import accelerate  # noqa: F401
 
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    rows = measuring(asked.data) if asked.part == "measuring" else messages(asked.data)
+    before = known.get("measuring", {"rows": []})["rows"]
+    rows = measuring(asked.data, before, asked.cases) if asked.part == "measuring" else messages(asked.data)
     known[asked.part] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "torch": torch.__version__,
