@@ -3,10 +3,10 @@
     python benchmarks/processes.py measuring --data DIR
     python benchmarks/processes.py messages --data DIR
 
-`measuring`: the evaluation of a training (2,000 images of the shipped `faces`) on one process with one thread, on one
-with two, and on two with one each. `messages`: what a process passes to all-reduce in a step, on two processes (gloo),
-and what that means for 8 and 64 GPUs: see `scaled`. Results go to results/processes.json, and the tables of
-docs/scale.md are made of them.
+`measuring`: the evaluation of a training (2,000 images of the shipped `faces`) on one process and on two, of one thread
+each. On a machine that does other things too, the seconds of CPU say more than the clock. `messages`: what a process
+passes to all-reduce in a step, on two processes (gloo), and what that means for 8 and 64 GPUs: see `scaled`. Results go
+to results/processes.json, and the tables of docs/scale.md are made of them.
 """
 
 import argparse
@@ -45,44 +45,36 @@ from several_processes import run_on
 RESULTS = Path(__file__).parent / "results" / "processes.json"
 MEASURING = "<!-- rows: python benchmarks/processes.py measuring -->"
 MESSAGES = "<!-- rows: python benchmarks/processes.py messages -->"
-ROUNDS = 2
-CASES = ((1, 1), (1, 2), (2, 1))  # processes, threads of each
 BATCH = 16  # of the counted steps: gradients do not grow with it
 # By the number of GPUs: bytes a second of a ring (80 % of NVLink's 450 GB/s a direction within one machine; between
 # machines, of eight 400 Gb/s cards in each), and seconds that an all-reduce takes however small it is.
 GPUS = {8: (360e9, 20e-6), 64: (320e9, 60e-6)}
 
 
-def measure(measuring: Path, threads: int, data: Path) -> None:
-    """In each process: the same measurement ROUNDS times; the main one writes the seconds."""
-    torch.set_num_threads(threads)
+def measure(out: Path, data: Path) -> None:
+    """In each process: one measurement; the main one writes the seconds, and those of CPU of the busiest process."""
+    torch.set_num_threads(1)
     engine = distributed.start_engine("cpu", "fp32")
     faces, model = PackedFaces.open(data), load("faces")
-    validation = Validation(Run(measuring.parent), faces, engine, lambda: False)
+    validation = Validation(Run(out.parent), faces, engine, lambda: False)
     validation.setup.prepare()
-    seconds = []
-    for _ in range(ROUNDS):
-        engine.wait()
-        began = time.perf_counter()
-        validation.validate(model)
-        engine.wait()
-        seconds.append(round(time.perf_counter() - began, 2))
+    engine.wait()
+    began, cpu_began = time.perf_counter(), time.process_time()
+    validation.validate(model)
+    engine.wait()
+    seconds, cpu = time.perf_counter() - began, engine.gather(torch.tensor([time.process_time() - cpu_began]))
     if engine.is_main:
-        measuring.write_text(json.dumps(seconds))
+        out.write_text(json.dumps({"seconds": round(seconds, 1), "cpu_seconds": round(cpu.max().item(), 1)}))
 
 
-def measuring(data: Path, known: Sequence[dict[str, Any]], only: Sequence[int]) -> list[dict[str, Any]]:
-    """The row of each case, or of the cases in `only` and the known rows of the others."""
+def measuring(data: Path) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as beside:
-        for case, (processes, threads) in enumerate(CASES):
-            if case in only:
-                out = Path(beside) / "seconds.json"
-                run_on(processes, measure, out, threads, data)
-                seconds, load = json.loads(out.read_text()), round(os.getloadavg()[0], 1)
-                rows.append({"processes": processes, "threads": threads, "seconds": seconds, "load": load})
-            else:
-                rows += [row for row in known if (row["processes"], row["threads"]) == (processes, threads)]
+        for processes in (1, 2):
+            out = Path(beside) / "seconds.json"
+            run_on(processes, measure, out, data)
+            told = {"processes": processes, "load": round(os.getloadavg()[0], 1)}
+            rows.append(told | json.loads(out.read_text()))
     return rows
 
 
@@ -135,8 +127,12 @@ def scaled(row: dict[str, Any], gpus: int) -> dict[str, float]:
 
 
 def measuring_table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = ["| processes | threads of each | seconds |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {r['processes']} | {r['threads']} | {min(r['seconds']):.1f} |" for r in rows)])
+    lines = [
+        "| processes, of one thread | seconds of CPU of the busiest | seconds | load average |",
+        "|---|---|---|---|",
+    ]
+    cells = [f"| {row['processes']} | {row['cpu_seconds']} | {row['seconds']} | {row['load']} |" for row in rows]
+    return "\n".join([*lines, *cells])
 
 
 def messages_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -155,13 +151,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("measuring", "messages"))
     parser.add_argument("--data", type=Path, required=True, help="prepared images, 64 pixels wide")
-    parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)), help="of `measuring`")
     asked = parser.parse_args()
     import accelerate  # noqa: F401
 
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    before = known.get("measuring", {"rows": []})["rows"]
-    rows = measuring(asked.data, before, asked.cases) if asked.part == "measuring" else messages(asked.data)
+    rows = measuring(asked.data) if asked.part == "measuring" else messages(asked.data)
     known[asked.part] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "torch": torch.__version__,
