@@ -1,11 +1,15 @@
 """Cheap stand-ins for what an evaluation needs."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from limner.evaluation.results import Floor, Result
+from limner.recipes.load import load_recipe
 
 
 class SquareMeans:
@@ -66,3 +70,24 @@ def make_result(metric: str, values: Sequence[float], floor: float | None = None
         "truncation": 1.0,
     }
     return Result.model_validate({**record, **facts, "metric": metric})
+
+
+def write_run(run: Path, recipe: str, losses: Sequence[tuple[int, float]], samples: Sequence[int] = ()) -> None:
+    """The folder of a run: a log line for each pair of images seen and loss, and grids after some numbers of them."""
+    (run / "samples").mkdir(parents=True)
+    (run / "recipe.toml").write_text(load_recipe(recipe).to_toml())
+    (run / "run.json").write_text(json.dumps({"recipe": recipe}))
+    rows = [
+        {
+            "event": "log",
+            "images_seen": n,
+            "seconds": n / 10,
+            "loss/generator": loss,
+            "diversity": 0.9,
+            "verdict": "learning",
+        }
+        for n, loss in losses
+    ]
+    (run / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for seen in samples:
+        Image.new("RGB", (64, 64), (seen % 256, 90, 120)).save(run / "samples" / f"{seen:09d}.png")

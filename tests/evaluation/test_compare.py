@@ -8,13 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from stand_ins import make_result
+from stand_ins import make_result, write_run
 
 from limner.core.errors import UserError
 from limner.evaluation.evaluate import evaluate_model
 from limner.evaluation.results import append_metrics, read_metrics, table_rows
 from limner.evaluation.setup import EvaluationOptions, set_up
-from limner.recipes.load import load_recipe
 from limner.reports import compare as comparing
 from limner.reports.compare import compare, short_names
 from limner.reports.run_report import write_report
@@ -91,24 +90,6 @@ def test_names_are_as_short_as_tells_them_apart(tmp_path):
 
 
 # ---- whole pages, of two models that draw what they are told to ----
-
-
-def write_run(run, recipe, losses):
-    (run / "samples").mkdir(parents=True)
-    (run / "recipe.toml").write_text(load_recipe(recipe).to_toml())
-    (run / "run.json").write_text(json.dumps({"recipe": recipe}))
-    rows = [
-        {
-            "event": "log",
-            "images_seen": n,
-            "seconds": n / 10,
-            "loss/generator": loss,
-            "diversity": 0.9,
-            "verdict": "learning",
-        }
-        for n, loss in losses
-    ]
-    (run / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from limner.core.arguments import checked
 from limner.core.console import console, progress_bar
@@ -12,7 +11,6 @@ from limner.core.files import check_output, write_file
 from limner.core.version import __version__
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import check_size, evaluate_model
-from limner.evaluation.metrics import metric_of, note
 from limner.evaluation.protocol import MANY_SEEDS, load_protocol
 from limner.evaluation.results import (
     Result,
@@ -21,18 +19,15 @@ from limner.evaluation.results import (
     evaluations,
     read_metrics,
     refuse_mixed,
-    table_rows,
 )
 from limner.evaluation.setup import EvaluationOptions, Setup, crop_of, set_up
 from limner.features.extractor import Extractor
 from limner.model.model import Model
-from limner.reports.charts import charts_of
+from limner.reports.overlaid import differing_settings, metric_charts, training_charts
 from limner.reports.page import Row, build_page
 from limner.reports.sheets import Entry, data_uri, model_grid, nearest_sheets
-from limner.reports.verdict import leader_of, verdict
+from limner.reports.verdict import ranked_rows, verdict
 from limner.runs.run import is_run, read_log
-
-CURVES = ("overlap", "diversity", "nearest_training")  # and every loss
 
 
 @checked
@@ -133,15 +128,8 @@ def results_of(path: Path, model: Model, setup: Setup) -> list[Result]:
 
 def _contents(entries: Sequence[Entry], setup: Setup, nearest: bool) -> Row:
     """Everything that the page shows."""
-    names = [entry.name for entry in entries]
+    names, paths = [entry.name for entry in entries], [entry.path for entry in entries]
     columns = [entry.results for entry in entries]
-    rows = table_rows(columns)
-    for row in rows:
-        found = [next((r for r in column if r.metric == row["metric"]), None) for column in columns]
-        leader = leader_of(names, [r for r in found if r]) if all(found) else None
-        for name, cell in zip(names, row["cells"], strict=True):
-            if cell:
-                cell["best"] = name == leader
     faces = setup.faces
     with progress_bar("page", len(entries) * (1 + nearest), "images", setup.work.quiet) as advance:
         grids, sheets = [], []
@@ -155,11 +143,12 @@ def _contents(entries: Sequence[Entry], setup: Setup, nearest: bool) -> Row:
     return {
         "names": names,
         "verdict": verdict(names, columns),
-        "rows": rows,
+        "rows": ranked_rows(names, columns),
         "remarks": [*remarks],
+        "runs": [],
         "grids": grids,
-        "settings": _settings(entries),
-        "charts": [*_metric_charts(entries), *_training_charts(entries)],
+        "settings": differing_settings(paths),
+        "charts": [*metric_charts(names, paths), *training_charts(names, paths)],
         "attributes": _attributes(entries),
         "nearest": sheets,
         "real_people": _real_people(faces),
@@ -183,82 +172,6 @@ def _facts(entry: Entry) -> list[str]:
         "EMA of the weights" if config.ema_halflife_images > 0 else "raw weights",
         f"weights {config.weights_sha256[:8]}",
     ]
-
-
-def _settings(entries: Sequence[Entry]) -> list[Row]:
-    """The settings in which the runs' recipes differ; none unless all are runs."""
-    runs = [entry.run for entry in entries]
-    recipes = [run.recipe for run in runs if run is not None]
-    if len(recipes) < len(entries):
-        return []
-    keys: dict[str, Any] = {}
-    others = [recipes[0].differences(recipe) for recipe in recipes]
-    for differences in others:
-        keys.update({key: first for key, (first, _) in differences.items()})
-    return [
-        {"key": key, "values": [differences.get(key, (first, first))[1] for differences in others]}
-        for key, first in keys.items()
-        if key not in ("name", "follows", "summary")
-    ]
-
-
-def _training_charts(entries: Sequence[Entry]) -> list[Row]:
-    """Losses, overlap, diversity and nearness to training images, one line a run."""
-    logs = [_kept_rows(read_log(entry.path)) if entry.run else [] for entry in entries]
-    keys = dict.fromkeys(key for log in logs for row in log for key in row if key.startswith("loss/") or key in CURVES)
-    charts = []
-    for key in [*(key for key in CURVES if key in keys), *(key for key in keys if key not in CURVES)]:
-        lines = [[(row["images_seen"], row[key]) for row in log if key in row] for log in logs]
-        title = f"Loss: {key.partition('/')[2].replace('_', ' ')}" if key.startswith("loss/") else ""
-        charts += _chart(entries, key.replace("/", " "), lines, title, "")
-    return charts
-
-
-def _metric_charts(entries: Sequence[Entry]) -> list[Row]:
-    """Every metric along the trainings; numbers of different conditions never share a chart."""
-    points: dict[Any, dict[int, dict[int, float]]] = {}  # (conditions, metric) -> entry -> images -> value
-    for position, entry in enumerate(entries):
-        for result in read_metrics(entry.path) if entry.run else []:
-            if not metric_of(result.metric).compared:
-                continue
-            lines = points.setdefault((result.conditions(), result.metric), {})
-            lines.setdefault(position, {})[result.images_seen] = result.value
-    charts = []
-    for (conditions, metric), lines in points.items():
-        if max(map(len, lines.values())) > 1:
-            title = f"{metric} ({conditions.protocol})"
-            by_entry = [sorted(lines.get(position, {}).items()) for position in range(len(entries))]
-            charts += _chart(entries, metric, by_entry, title, note(metric))
-    return charts
-
-
-def _chart(
-    entries: Sequence[Entry], group: str, lines: Sequence[Sequence[tuple[int, float]]], title: str, note: str
-) -> list[Row]:
-    """One chart with a line for each model that has points (images, value); without `title`, that of its group."""
-    by_images: dict[int, Row] = {}
-    for position, points in enumerate(lines):
-        for images, value in points:
-            by_images.setdefault(images, {"images_seen": images})[f"{group}/{position}"] = value
-    charts = charts_of([by_images[images] for images in sorted(by_images)])
-    for chart in charts:
-        chart |= {"apart": True} | ({"title": title, "note": note} if title else {})
-        for series in chart["series"]:
-            series["colour"] = int(series["name"])
-            series["name"] = entries[series["colour"]].name
-        chart["series"].sort(key=lambda series: series["colour"])
-    return charts
-
-
-def _kept_rows(log: list[Row]) -> list[Row]:
-    """The log lines of a run without those that a rollback took back."""
-    kept: list[Row] = []
-    for row in log:
-        if row.get("event") == "rollback":
-            kept = [line for line in kept if line["images_seen"] <= row["to_images"]]
-        elif row.get("event") == "log":
-            kept.append(row)
-    return kept
 
 
 def _attributes(entries: Sequence[Entry]) -> Row | None:

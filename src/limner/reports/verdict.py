@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from limner.evaluation.metrics import metric_of
-from limner.evaluation.results import Result, decimals, fixed
+from limner.evaluation.results import Result, decimals, fixed, table_rows
 from limner.reports.page import Row
 
 SURE = 2.0
@@ -52,6 +52,18 @@ def verdict(names: Sequence[str], columns: Sequence[Sequence[Result]]) -> Row:
             "another model, which may differ by more than that."
         )
     return {"headline": headline, "sentences": sentences}
+
+
+def ranked_rows(names: Sequence[str], columns: Sequence[Sequence[Result]]) -> list[Row]:
+    """The rows of `table_rows`, in which the cell of the model that leads by a metric is marked as the best."""
+    rows = table_rows(columns)
+    for row in rows:
+        found = [next((r for r in column if r.metric == row["metric"]), None) for column in columns]
+        leader = leader_of(names, [r for r in found if r]) if all(found) else None
+        for name, cell in zip(names, row["cells"], strict=True):
+            if cell:
+                cell["best"] = name == leader
+    return rows
 
 
 def _against(better: tuple[str, Result], worse: tuple[str, Result], digits: int | None) -> str:

@@ -100,15 +100,19 @@ def how_ended(log: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The events of `run/log.jsonl`, oldest first; none where there is no log yet.
+    """The events of `run/log.jsonl`, oldest first; none where there is no log yet."""
+    try:
+        return rows_of((run / LOG).read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return []
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    """The events in the text of a log.
 
     A line that is no whole event is left out: a killed run leaves half a last line, and a resumed one writes on
     after it. `NaN` and `Infinity` come back as the floats they are.
     """
-    try:
-        text = (run / "log.jsonl").read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
     rows = []
     for line in text.split("\n"):
         try:
