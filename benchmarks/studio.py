@@ -1,9 +1,9 @@
 """How fast is the studio, and does it stay right and small under many users, some of whom send nonsense?
 
-Starts `limner studio faces` in a process of its own. Measures the time to its first page, a click to 16 faces in a
-headless Chromium (median and 99th percentile), then runs crowds of users, each with a connection of its own, who ask
-for faces of random seeds, of which every answer is compared with what the model gives; some of them send broken
-requests or leave in the middle. Prints the server's memory and what is in its folder of files, before and after.
+Starts `limner studio faces` in a process of its own. Measures the time to its first page and first faces, a click to 16
+faces in a headless Chromium (median and 99th percentile), then runs crowds of users, each with a connection of its own,
+who ask for faces of random seeds, of which every answer is compared with what the model gives; some of them send
+broken requests or leave in the middle. Prints the server's memory and what is in its folder of files meanwhile.
 """
 
 import argparse
@@ -46,12 +46,15 @@ BROKEN = (
 
 
 def main() -> None:
-    """Run all, print it, and write it as JSON."""
+    """Run the parts that are asked for, print them, and bring the JSON up to date with them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clicks", type=int, default=50)
+    parser.add_argument("--clicks", type=int, default=50, help="0: no times of the page are taken")
     parser.add_argument("--crowds", default="20:60:0,50:300:0.1", help="USERS:SECONDS:SHARE OF BROKEN REQUESTS, ...")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "studio.json")
     options = parser.parse_args()
+    results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    about = {"date": datetime.now(UTC).date().isoformat(), "load_average": round(os.getloadavg()[0], 1)}
+    results["machine"] = machine_facts(torch.device("cpu"))
     expected = [limner.load("faces").sample(COUNT, seed) for seed in range(SEEDS)]
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
@@ -61,23 +64,24 @@ def main() -> None:
             stdout=subprocess.DEVNULL,
         )
         try:
-            first_page = wait_for_page(began)
-            results: dict[str, Any] = {
-                "machine": machine_facts(torch.device("cpu")),
-                "date": datetime.now(UTC).date().isoformat(),
-                "load_average": os.getloadavg()[0],
-                "first_page_seconds": first_page,
-                "click_to_16_faces_ms": clicks(options.clicks),
-                "memory_mib_before": memory(server.pid),
-                "crowds": [],
-            }
-            print(json.dumps(results, indent=1))
-            for crowd in options.crowds.split(","):
-                users, seconds, broken = crowd.split(":")
-                result = run_crowd(int(users), float(seconds), float(broken), expected)
-                result |= {"memory_mib_after": memory(server.pid), "bytes_of_files": size(Path(folder))}
-                results["crowds"].append(result)
-                print(json.dumps(result))
+            first = {path: wait_for(path, began) for path in ("", "api/models", "api/faces?model=faces")}
+            if options.clicks:
+                results["page"] = about | {
+                    "first_page_seconds": first[""],
+                    "models_listed_seconds": first["api/models"],
+                    "first_faces_seconds": first["api/faces?model=faces"],
+                    "click_to_16_faces_ms": clicks(options.clicks),
+                    "memory_mib": memory(server.pid),
+                }
+                print(json.dumps(results["page"], indent=1))
+            crowds = [crowd.split(":") for crowd in options.crowds.split(",") if crowd]
+            if crowds:
+                results["crowds"] = []
+            for users, seconds, broken in crowds:
+                watch = Watch(server.pid, Path(folder))
+                crowd = run_crowd(int(users), float(seconds), float(broken), expected)
+                results["crowds"].append(about | crowd | watch.stop())
+                print(json.dumps(results["crowds"][-1]))
         finally:
             server.terminate()
             server.wait()
@@ -85,14 +89,43 @@ def main() -> None:
     options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def wait_for_page(began: float) -> float:
-    """Seconds until the first page is answered."""
+def wait_for(path: str, began: float) -> float:
+    """Seconds from `began` until this path is answered."""
     while True:
         try:
-            urllib.request.urlopen(ADDRESS).read()
+            urllib.request.urlopen(ADDRESS + path).read()
             return round(time.perf_counter() - began, 2)
         except urllib.error.URLError:
             time.sleep(0.01)
+
+
+class Watch:
+    """Takes the server's memory and the bytes of its files every two seconds, in a thread of its own."""
+
+    def __init__(self, pid: int, folder: Path) -> None:
+        self._pid, self._folder = pid, folder
+        self._memory: list[float] = []
+        self._bytes: list[int] = []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._end.wait(2):
+            self._memory.append(memory(self._pid))
+            self._bytes.append(size(self._folder))
+
+    def stop(self) -> dict[str, float]:
+        """What it saw: memory in the first and the last tenth of the time and at its highest, most bytes of files."""
+        self._end.set()
+        self._thread.join()
+        tenth = max(1, len(self._memory) // 10)
+        return {
+            "memory_mib_first": round(float(np.median(self._memory[:tenth])), 1),
+            "memory_mib_last": round(float(np.median(self._memory[-tenth:])), 1),
+            "memory_mib_most": max(self._memory),
+            "most_bytes_of_files": max(self._bytes),
+        }
 
 
 def clicks(count: int) -> dict[str, float]:
@@ -120,7 +153,13 @@ def clicks(count: int) -> dict[str, float]:
         page.wait_for_timeout(500)
         times = [page.evaluate(script, 1000 + click) for click in range(count)]
         browser.close()
-    return {"median": round(float(np.median(times)), 1), "least": round(min(times), 1), "most": round(max(times), 1)}
+    return {
+        "clicks": count,
+        "median": round(float(np.median(times)), 1),
+        "percentile_99": round(float(np.quantile(times, 0.99)), 1),
+        "least": round(min(times), 1),
+        "most": round(max(times), 1),
+    }
 
 
 def run_crowd(users: int, seconds: float, broken: float, expected: list[Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from limner.core.console import notes
 from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
 from limner.core.faults import fault_line
-from limner.core.options import Device, Force, Quiet, Seed
+from limner.core.options import Device, Force, Quiet, Seed, SignWith
 from limner.core.process import Output, ended_by_signals, process_rank
 from limner.explore.command import explore_app
 from limner.exporting.command import export_command
@@ -234,6 +234,7 @@ def sample(
     ] = 1.0,
     single: Annotated[bool, typer.Option("--single", help="Write one PNG per face, in a folder.")] = False,
     recreate: Annotated[Path | None, typer.Option(help="Recreate this image, which limner sample wrote.")] = None,
+    c2pa: SignWith = None,
     device: Device = "cpu",
     force: Force = False,
     quiet: Quiet = False,
@@ -258,6 +259,7 @@ def sample(
                 without=without or (),
                 truncation=truncation,
                 single=single,
+                c2pa=c2pa,
                 device=device,
                 force=force,
                 quiet=quiet,

@@ -87,7 +87,7 @@ def test_packets_of_others_have_no_mark(packet: str) -> None:
 def test_a_file_of_an_earlier_version_has_settings_and_no_mark(tmp_path: Path) -> None:
     file = tmp_path / "old.png"
     file.write_bytes(generated_png(Image.new("RGB", (8, 8)), {"seed": 3}))
-    assert verify(file)._asdict() == {"kind": "PNG", "mark": None, "settings": {"seed": 3}}
+    assert verify(file)._asdict() == {"kind": "PNG", "mark": None, "settings": {"seed": 3}, "credentials": None}
 
 
 def broken_files(tmp_path: Path) -> dict[str, bytes]:

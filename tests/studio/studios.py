@@ -1,5 +1,6 @@
 """Studios for tests: in this process, or on a free port."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from fastapi.testclient import TestClient
 
 
@@ -24,12 +26,20 @@ def studio_client(*models: str, **options: Any) -> Iterator["TestClient"]:
 @contextmanager
 def serving(*models: str, **options: Any) -> Iterator[str]:
     """The address of a studio that listens on a free port."""
-    import uvicorn
-
     from limner.studio.app import create_app
 
-    config = uvicorn.Config(create_app(models, **options), port=0, log_level="warning", ws="none")
-    server = uvicorn.Server(config)
+    with serving_app(create_app(models, **options)) as address:
+        yield address
+
+
+@contextmanager
+def serving_app(app: "FastAPI") -> Iterator[str]:
+    """The address of an app that is served as the studio is."""
+    import uvicorn
+
+    from limner.studio.serve import server_config
+
+    server = uvicorn.Server(server_config(app, "127.0.0.1", 0))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -39,3 +49,10 @@ def serving(*models: str, **options: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def connected(address: str) -> socket.socket:
+    """A connection to the studio at this address."""
+    connection = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2].strip("/"))))
+    connection.settimeout(20)
+    return connection

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shlex
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from PIL import Image
+from studios import studio_client
 
 from limner import cli
 from limner.images.verify import verify
@@ -43,6 +45,36 @@ def test_models_are_described(client: "TestClient", conditional: str, model_fold
     assert groups["Image"] == ["Blurry"]
     assert sum(map(len, groups.values())) == 40
     assert {name for group in groups.values() for name in group} == set(load(conditional).config.attribute_names)
+
+
+def test_the_page_and_the_models_need_no_torch(conditional: str) -> None:
+    """Whose import takes longer than all the rest of the way to the first page."""
+    code = """if True:
+        import sys
+        from fastapi.testclient import TestClient
+        from limner.studio.app import create_app
+        with TestClient(create_app([sys.argv[1], "faces"]), base_url="http://localhost") as client:
+            for path in ("/", "/page/studio.js", "/api/models", "/api/runs"):
+                assert client.get(path).status_code == 200, path
+        print(sorted({"torch", "PIL", "scipy"} & set(sys.modules)))
+    """
+    said = subprocess.run([sys.executable, "-c", code, conditional], capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"
+
+
+def test_a_model_says_whether_it_is_loaded(model_folder: Path) -> None:
+    with studio_client(str(model_folder)) as client:
+        assert not client.get("/api/models").json()[0]["loaded"]
+        client.get("/api/faces", params={"model": str(model_folder), "count": 1})
+        assert client.get("/api/models").json()[0]["loaded"]
+
+
+def test_a_broken_model_is_told_beside_the_others(conditional: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with studio_client(str(tmp_path), conditional) as client:
+        broken, whole = client.get("/api/models").json()
+    assert "cannot be used" in broken["problem"]
+    assert "problem" not in whole
 
 
 def test_faces_are_those_of_limner_sample(client: "TestClient", conditional: str) -> None:
@@ -156,7 +188,8 @@ def test_the_nearest_training_image_of_a_run(tmp_path: Path, faces32: Any, model
     (rows,) = np.nonzero(faces32.splits == "train")
     images_NHWC[rows[5]] = copied
     (tmp_path / "recipe.toml").write_text("")
-    (tmp_path / "run.json").write_text(json.dumps({"data": {"path": str(tmp_path)}}))
+    info = {"data": {"path": str(tmp_path)}, "seed": 0, "budget": {}, "machine": {}, "torch": "", "processes": 1}
+    (tmp_path / "run.json").write_text(json.dumps(info))
     changed = PackedFaces(tmp_path, faces32.info, images_NHWC, faces32.attributes_NA, faces32.splits)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PackedFaces, "open", lambda _: changed)

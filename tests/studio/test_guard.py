@@ -4,16 +4,20 @@ import asyncio
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from studios import serving, studio_client
+from studios import connected, serving, serving_app, studio_client
 
 from limner import cli
 from limner.core.errors import UserError
+from limner.studio import connections
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -133,6 +137,77 @@ def test_slow_clients_are_left_and_others_served(model_folder: Path) -> None:
             one.settimeout(10)
             assert b" 408 " in one.recv(1000).splitlines()[0]
             one.close()
+
+
+HEAD = b"GET /api/faces?model=MODEL&count=256 HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"", b""),
+        (b"G", b""),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", b""),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT", b"HTTP/1.1 200 OK"),  # the next one never comes
+    ],
+    ids=["nothing", "one letter", "half a head", "a request and a half"],
+)
+def test_who_does_not_send_a_whole_head_is_cut_off(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
+) -> None:
+    monkeypatch.setattr(connections, "PATIENCE", 0.5)
+    with serving(str(model_folder)) as address, connected(address) as slow:
+        slow.sendall(sent)
+        received = b"".join(iter(partial(slow.recv, 65536), b""))  # until the studio closes it
+        assert received[: len(answered)] == answered
+
+
+def test_who_sends_a_head_letter_by_letter_is_cut_off(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PATIENCE", 0.5)
+    with serving(str(model_folder)) as address, connected(address) as slow:
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 200:
+                sent += slow.send(b"G")
+                time.sleep(0.05)
+        assert sent < 100
+
+
+def test_who_does_not_read_the_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody else reads all of it."""
+    from fastapi import FastAPI, Response
+
+    lost, app, large = set[int](), FastAPI(), bytes(30 << 20)
+    app.get("/")(lambda: Response(large))
+    connection_lost = connections.Connection.connection_lost
+
+    def note(self: connections.Connection, error: Exception | None) -> None:
+        lost.add(self.client[1] if self.client else 0)
+        connection_lost(self, error)
+
+    monkeypatch.setattr(connections, "PATIENCE", 0.5)
+    monkeypatch.setattr(connections.Connection, "connection_lost", note)
+    with serving_app(app) as address, connected(address) as slow, connected(address) as other:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        other.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        _, _, body = b"".join(iter(partial(other.recv, 1 << 20), b"")).partition(b"\r\n\r\n")
+        assert len(body) == len(large)
+        end = time.monotonic() + 10
+        while slow.getsockname()[1] not in lost:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_who_waits_for_an_answer_is_not_cut_off(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes to compute."""
+    from limner.model.model import Model
+
+    monkeypatch.setattr(connections, "PATIENCE", 0.3)
+    sample = Model.sample
+    monkeypatch.setattr(Model, "sample", lambda *a, **k: time.sleep(1) or sample(*a, **k))  # type: ignore[func-returns-value]
+    with serving(str(model_folder)) as address, connected(address) as patient:
+        patient.sendall(HEAD.replace(b"MODEL", str(model_folder).encode()).replace(b"256", b"1") + b"\r\n")
+        assert patient.recv(1000).startswith(b"HTTP/1.1 200 OK")
 
 
 def in_a_thread(function: Callable[[], Any]) -> Any:

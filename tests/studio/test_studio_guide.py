@@ -7,7 +7,9 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 import urllib.request
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,9 @@ import limner
 from limner import cli
 from limner.studio import editing
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "studio.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "studio.md").read_text(encoding="utf-8")
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 LINES = [line.strip() for line in PAGE.splitlines() if line.startswith("    ")]
 COMMANDS = [line for line in LINES if line.startswith("limner ")]
 REQUESTS = [line for line in LINES if line.startswith("curl ")]
@@ -79,13 +83,27 @@ def test_the_image_of_docker_starts_the_studio() -> None:
     """As far as can be told without building it: its command is understood, and what it copies is there."""
     import typer
 
-    root = Path(__file__).resolve().parents[2]
-    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", (root / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", DOCKERFILE, re.MULTILINE)
     _, name, *arguments = json.loads(entry)
     command = typer.main.get_command(cli.app).commands[name]  # type: ignore[attr-defined]
     with command.make_context(name, arguments) as context:
         assert (context.params["host"], context.params["public"]) == ("0.0.0.0", True)
-    assert (root / "constraints.txt").is_file()
+
+
+def test_the_image_of_docker_is_made_of_what_is_there() -> None:
+    """The files that it names and that pip needs of those that it copies, its extras, its version of Python."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (extras,) = re.findall(r"'\.\[(.*)\]'", DOCKERFILE)
+    assert {"studio"} <= set(extras.split(",")) <= set(project["optional-dependencies"])
+    (version,) = re.findall(r"^FROM python:3\.(\d+)-slim$", DOCKERFILE, re.MULTILINE)
+    assert int(version) >= int(project["requires-python"].removeprefix(">=3."))
+    assert re.findall(r"^(?:COPY|ADD) (.*)$", DOCKERFILE, re.MULTILINE) == [". ."]
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    needed = [*re.findall(r"--constraint (\S+)", DOCKERFILE), "pyproject.toml", "src", project["readme"], "LICENSES"]
+    for name in needed:
+        assert (ROOT / name).exists(), name
+        assert not any(fnmatch(name, pattern.strip("/")) for pattern in ignored), name
+    assert re.search(r"^USER (?!root)", DOCKERFILE, re.MULTILINE)
 
 
 def test_the_table_names_every_request_of_the_api() -> None:

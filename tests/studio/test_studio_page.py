@@ -1,6 +1,7 @@
 """The studio's page in a real browser: faces, one face, walks; on a phone; nothing asked of another host."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from studios import serving
 
 from limner.images.verify import verify
-from limner.model.model import load
+from limner.model.model import Model, load
 from limner.model.sample import recreate
 
 if TYPE_CHECKING:
@@ -124,6 +125,39 @@ def test_one_face_its_variations_and_a_walk(browser: "Browser", address: str, tm
         waiting.value.save_as(tmp_path / "walk.gif")
     assert verify(tmp_path / "face.png").settings["first"] == 3
     assert verify(tmp_path / "walk.gif").settings["frames"] == 6
+
+
+def test_the_page_is_there_while_the_model_loads(
+    browser: "Browser", model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what it waits for; nothing more once the model is there."""
+    may_load = threading.Event()
+
+    def load_late(name: str, device: str) -> Model:
+        assert may_load.wait(20)
+        return loaded
+
+    loaded = load(model_folder)
+    monkeypatch.setattr(Model, "load", load_late)
+    with serving(str(model_folder)) as address:
+        page = browser.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(address)
+        page.get_by_role("status").get_by_text("Loading the model").wait_for()
+        assert page.get_by_label("Model").input_value() == str(model_folder)
+        assert page.locator("#grid img").count() == 0
+        page.get_by_role("tab", name="Morph").click()  # the page is not held up
+        page.get_by_role("tab", name="Faces").click()
+        may_load.set()
+        page.get_by_role("status").get_by_text("16 faces of seed 0").wait_for()
+        page.evaluate(
+            "() => { new MutationObserver(() => document.title += document.getElementById('status').textContent)"
+            ".observe(document.getElementById('status'), { childList: true }); }"
+        )
+        generated(page, page.get_by_role("button", name="New seed").click)
+        assert "Loading" not in page.title()
+        assert "Generating" in page.title()
+        page.close()
 
 
 def test_mistakes_are_a_sentence_on_the_page(browser: "Browser", address: str) -> None:

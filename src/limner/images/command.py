@@ -17,7 +17,9 @@ def verify_command(
     found = verify(file)
     if as_json:
         mark = None if found.mark is None else found.mark.model_dump(mode="json")
-        typer.echo(json.dumps({"kind": found.kind, "mark": mark, "settings": found.settings}, indent=1))
+        signature = None if found.credentials is None else found.credentials._asdict()
+        said = {"kind": found.kind, "mark": mark, "settings": found.settings, "signature": signature}
+        typer.echo(json.dumps(said, indent=1))
         return
     typer.echo(f"{file} says that Limner generated it:")
     for name, value in found.rows():

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from limner.core.errors import UserError
+from limner.images.credentials import signed
 from limner.images.marks import Mark, read_json, read_xmp, xmp_packet
 
 SETTINGS_KEY = "limner"
@@ -17,11 +18,13 @@ XMP_KEY = "XML:com.adobe.xmp"
 def generated_png(image: Image.Image, settings: dict[str, Any], mark: Mark | None = None) -> bytes:
     """`image` as a PNG that is marked as synthetic and carries the `settings` that make it again.
 
-    Without a `mark` the same image and settings give the same bytes, as the samples of a run have to.
+    Without a `mark` the same image and settings give the same bytes, as the samples of a run have to. With one it is
+    signed where there is a signer (`limner.images.credentials.signing`).
     """
     chunks = synthetic_mark(mark)
     chunks.add_text(SETTINGS_KEY, json.dumps(settings, sort_keys=True))
-    return plain_png(image, chunks)
+    png = plain_png(image, chunks)
+    return png if mark is None else signed(png)
 
 
 def synthetic_mark(mark: Mark | None = None) -> PngImagePlugin.PngInfo:

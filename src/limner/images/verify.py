@@ -8,6 +8,7 @@ from PIL import Image
 
 from limner.core.arguments import checked
 from limner.core.errors import UserError
+from limner.images.credentials import Credentials, read_credentials
 from limner.images.marks import SYNTHETIC, Mark, read_comment, read_json, read_xmp
 from limner.images.png import SETTINGS_KEY, XMP_KEY
 
@@ -24,6 +25,8 @@ class Provenance(NamedTuple):
     """`None` in files of versions of Limner that wrote none, and in the samples of a training."""
     settings: dict[str, Any]
     """What makes the file again."""
+    credentials: Credentials | None = None
+    """Of PNGs that were signed."""
 
     def rows(self) -> list[tuple[str, str]]:
         """Names and values, for a person to read."""
@@ -33,6 +36,7 @@ class Provenance(NamedTuple):
             ("source", SYNTHETIC.rpartition("/")[2]),
             *((name.replace("_", " "), str(value)) for name, value in said),
             ("settings", json.dumps(self.settings, sort_keys=True)),
+            *([] if self.credentials is None else [("signature", self.credentials.words())]),
         ]
 
 
@@ -41,7 +45,7 @@ def verify(file: str | Path) -> Provenance:
     """Read the mark that Limner leaves in every PNG, GIF, WebP, MP4 and WebM that it generates.
 
     The mark is a statement and no proof: whoever changes the file can change or remove it, and programs that save an
-    image anew mostly drop it. A file without it may be generated all the same.
+    image anew mostly drop it. A file without it may be generated all the same. A signature (`--c2pa`) is checked.
 
     Raises:
         UserError: the file is not there, is none of these kinds, or does not say that Limner generated it.
@@ -58,7 +62,7 @@ def verify(file: str | Path) -> Provenance:
         raise UserError(
             f"{path} has no mark of Limner. That proves nothing: programs that save an image anew mostly drop its mark."
         )
-    return Provenance(kind, mark, settings)
+    return Provenance(kind, mark, settings, read_credentials(path.read_bytes()) if kind == "PNG" else None)
 
 
 def _read_image(path: Path) -> tuple[Kind, Mark | None, dict[str, Any] | None]:

@@ -16,6 +16,7 @@ from limner.core.faults import fault_line
 from limner.core.files import check_output, check_place, sweep, write_file
 from limner.core.version import __version__
 from limner.data.attributes import names_of
+from limner.images.credentials import open_signer, signing
 from limner.images.grid import face_grid
 from limner.images.marks import Mark
 from limner.images.png import generated_png, read_signed
@@ -57,6 +58,7 @@ def sample(
     without: str | Sequence[str] = (),
     truncation: float = 1.0,
     single: bool = False,
+    c2pa: str | None = None,
     device: str = "cpu",
     force: bool = False,
     quiet: bool = False,
@@ -65,16 +67,18 @@ def sample(
 
     `with_` and `without` are attributes that the faces shall and shall not have, in a list or with commas between them,
     and `truncation` multiplies the latents, as in `Model.sample`. Faces are numbered; those from `first` on are
-    sampled. Face k of a seed is the same whatever the count. Memory does not grow with the count of single files. Warns
-    as `Model.sample`.
+    sampled. Face k of a seed is the same whatever the count. Memory does not grow with the count of single files. Every
+    PNG is signed where `c2pa` names two files, `CERTIFICATES,KEY` (`limner.images.credentials`). Warns as
+    `Model.sample`.
 
     Raises:
-        UserError: a setting is out of range, there is no model, it knows no such attribute, or `out` exists (without
-            `force`).
+        UserError: a setting is out of range, there is no model, it knows no such attribute, `c2pa` cannot sign, or
+            `out` exists (without `force`).
         MachineError: the disk took only some of the single files; the message says how to get the others.
     """
     out = Path(out)
     folder = find_model(Path(model))
+    signer = open_signer(c2pa)
     if single:
         if out.suffix.lower() == ".png":
             raise UserError(f"--single writes a folder of images: give one as --out, not the file {out}.")
@@ -102,7 +106,7 @@ def sample(
     }
     labels_NA = loaded.labels(count, seed, with_=with_, without=without, first=first)
     batches = loaded.batches(count, seed, truncation=truncation, first=first, labels_NA=labels_NA)
-    with progress_bar("sample", count, "faces", quiet) as advance:
+    with signing(signer), progress_bar("sample", count, "faces", quiet) as advance:
         if single:
             _write_singles(out, batches, first, count, made_by, loaded.new_mark, advance)
         else:

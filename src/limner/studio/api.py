@@ -1,15 +1,13 @@
 """The HTTP API: models; faces, variations, walks, edits, projections; runs. `/openapi.json` describes it."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 
 from limner.core.errors import UserError
-from limner.model.shipped import find_model
-from limner.runs.run import SAMPLES, is_run
+from limner.runs.run import SAMPLES
 from limner.studio.desk import Desk
 from limner.studio.directions import DirectionsShelf
 from limner.studio.requests import (
@@ -22,7 +20,7 @@ from limner.studio.requests import (
     VariationsRequest,
 )
 from limner.studio.sampler import Sampler
-from limner.studio.shelf import Shelf, grouped
+from limner.studio.shelf import Shelf
 from limner.studio.trainings import SAMPLE, Runs
 
 TYPES = {
@@ -44,13 +42,9 @@ def faces_api(shelf: Shelf, desk: Desk) -> APIRouter:
     sampler, all_directions = Sampler(), DirectionsShelf()
 
     @api.get("/models")
-    async def models(request: Request) -> list[dict[str, Any]]:
-        """The models: name, recipe, resolution, attributes in groups."""
-
-        def describe() -> list[dict[str, Any]]:
-            return [_describe(shelf, name) for name in shelf.names()]
-
-        return await desk.run(request, describe)
+    def models() -> list[dict[str, Any]]:
+        """The models: name, recipe, resolution, attributes in groups; whether they are loaded."""
+        return [shelf.describe(name) for name in shelf.names()]
 
     @api.get("/faces", response_model=None)
     async def faces(request: Request, wanted: Annotated[FacesRequest, Query()]) -> Response | dict[str, Any]:
@@ -153,6 +147,13 @@ def runs_api(runs: Runs, desk: Desk) -> APIRouter:
         await run_in_threadpool(runs.resume, name)
         return {"training": runs.training}
 
+    @api.get("/compare", response_class=HTMLResponse)
+    async def compare(request: Request, name: Annotated[list[str], Query(max_length=100)]) -> Response:
+        """Runs side by side, each a `name`: curves over one another, what was measured of them, a verdict."""
+        from limner.reports.runs_page import runs_page
+
+        return HTMLResponse(await desk.run(request, runs_page, runs.several(name)), headers=REPORT_HEADERS)
+
     @api.get("/{name}/report", response_class=FileResponse)
     async def report(request: Request, name: str) -> Response:
         """The report of a run: grids over time, curves, verdicts."""
@@ -170,25 +171,6 @@ def runs_api(runs: Runs, desk: Desk) -> APIRouter:
         return FileResponse(file, media_type="image/png")
 
     return api
-
-
-def _describe(shelf: Shelf, name: str) -> dict[str, Any]:
-    from limner.model.model import read_config
-
-    try:
-        config = read_config(find_model(Path(name)))
-    except UserError as error:
-        return {"name": name, "problem": str(error)}
-    return {
-        "name": name,
-        "recipe": config.recipe,
-        "kind": config.kind,
-        "size": config.size,
-        "images_seen": config.images_seen,
-        "licence": config.licence,
-        "attributes": grouped(config.attribute_names),
-        "of_run": is_run(Path(name)),
-    }
 
 
 def _file(content: bytes, name: str, ending: str) -> Response:

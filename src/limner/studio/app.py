@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from limner.core.errors import UserError
 from limner.core.version import __version__
+from limner.images.credentials import Signer
 from limner.studio.api import faces_api, runs_api
 from limner.studio.desk import BusyError, Desk, GoneError
 from limner.studio.guard import BODY_SECONDS, Guard
@@ -33,17 +34,18 @@ def create_app(
     data: Sequence[str] = (),
     host: str = "127.0.0.1",
     token: str | None = None,
+    signer: Signer | None = None,
     device: str = "cpu",
     body_seconds: float = BODY_SECONDS,
 ) -> FastAPI:
     """The studio as an ASGI application.
 
     `models` are runs, model folders or names of shipped models; `runs` is where runs are shown and started, on the
-    prepared `data`. With a `token` every request must carry it. What it writes is in a folder of its own, which goes
-    when it ends.
+    prepared `data`. With a `token` every request must carry it. A `signer` signs the PNGs of generated faces. What the
+    studio writes is in a folder of its own, which goes when it ends.
     """
     scratch = tempfile.TemporaryDirectory(prefix="limner-studio-")
-    shelf, desk = Shelf(models, runs, device), Desk()
+    shelf, desk = Shelf(models, runs, device), Desk(signer)
     trainings = Runs(runs, data, Path(scratch.name))
 
     @asynccontextmanager

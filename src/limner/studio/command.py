@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from limner.core.errors import UserError
-from limner.core.options import Device
+from limner.core.options import Device, SignWith
 
 
 def studio_command(
@@ -22,6 +22,7 @@ def studio_command(
     public: Annotated[
         bool, typer.Option("--public", help="Allow a --host that other machines reach; the studio asks for a token.")
     ] = False,
+    c2pa: SignWith = None,
     device: Device = "cpu",
 ) -> None:
     """Play with models in a browser: faces, morphs, runs. Also an HTTP API."""
@@ -29,4 +30,6 @@ def studio_command(
         from limner.studio.serve import serve
     except ImportError:
         raise UserError("The studio needs FastAPI and uvicorn: pip install limner[studio].") from None
-    serve(models or ["faces"], data=data or [], runs=runs, host=host, port=port, public=public, device=device)
+    serve(
+        models or ["faces"], data=data or [], runs=runs, host=host, port=port, public=public, c2pa=c2pa, device=device
+    )

@@ -7,6 +7,8 @@ from typing import ParamSpec, TypeVar
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from limner.images.credentials import Signer, signing
+
 P = ParamSpec("P")
 R = TypeVar("R")
 MOST_WAITING = 64
@@ -21,9 +23,13 @@ class GoneError(Exception):
 
 
 class Desk:
-    """Where all that computes is done in turn: two passes at once would only slow each other down."""
+    """Where all that computes is done in turn: two passes at once would only slow each other down.
 
-    def __init__(self) -> None:
+    The PNGs that are made here are signed where there is a `signer`.
+    """
+
+    def __init__(self, signer: Signer | None = None) -> None:
+        self._signer = signer
         self._turn = asyncio.Lock()
         self._waiting = 0
 
@@ -39,6 +45,7 @@ class Desk:
             async with self._turn:
                 if await request.is_disconnected():
                     raise GoneError
-                return await run_in_threadpool(function, *args, **kwargs)
+                with signing(self._signer):  # the thread inherits it
+                    return await run_in_threadpool(function, *args, **kwargs)
         finally:
             self._waiting -= 1

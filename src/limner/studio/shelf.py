@@ -4,9 +4,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel
 
 from limner.core.errors import UserError
+from limner.core.records import read_record
 from limner.exporting.groups import attribute_groups
 from limner.model.shipped import CONFIG, find_model
 from limner.runs.run import MODEL, is_run
@@ -23,6 +26,17 @@ class _Loaded(NamedTuple):
     model: "Model"
 
 
+class Description(BaseModel):
+    """What the page says of a model: that part of its config.json which needs no network, hence no import of torch."""
+
+    recipe: str
+    kind: str = "images"
+    size: int
+    images_seen: int
+    licence: str
+    attribute_names: tuple[str, ...] = ()
+
+
 class Shelf:
     """Models by name, as they were given; the last few that were asked for stay loaded."""
 
@@ -36,6 +50,20 @@ class Shelf:
         of_runs = sorted(self.runs.iterdir()) if self.runs is not None and self.runs.is_dir() else []
         found = [str(path) for path in of_runs if is_run(path) and (path / MODEL / CONFIG).is_file()]
         return list(dict.fromkeys([*self.models, *found]))
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What there is to say of the model of this name, or the problem that it has."""
+        try:
+            config = read_record(find_model(Path(name)) / CONFIG, Description, "take a whole copy of the model")
+        except UserError as error:
+            return {"name": name, "problem": str(error)}
+        return {
+            "name": name,
+            **config.model_dump(exclude={"attribute_names"}),
+            "attributes": grouped(config.attribute_names),
+            "of_run": is_run(Path(name)),
+            "loaded": name in self._loaded,
+        }
 
     def open(self, name: str) -> "Model":
         """The model of this name, loaded if need be.

@@ -13,10 +13,12 @@ from threading import Lock
 from typing import IO, Any
 
 from limner.core.errors import UserError
-from limner.runs.run import SAMPLES, Run, how_ended, is_run, read_log
+from limner.runs.progress import Progress
+from limner.runs.run import SAMPLES, is_run
 from limner.studio.requests import TrainingRequest
 
 SECONDS_TO_SAVE = 60
+MOST_COMPARED = 6  # as many as there are colours of lines
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SAMPLE = re.compile(r"[0-9]{9}\.png")
 
@@ -70,6 +72,8 @@ class Runs:
         self._outputs = outputs
         self._training: Training | None = None
         self._starting = Lock()
+        self._known: dict[Path, Progress] = {}
+        self._looking = Lock()
 
     def listing(self) -> list[dict[str, Any]]:
         """What there is to say of each run, the newest first."""
@@ -77,7 +81,9 @@ class Runs:
             return []
         paths = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name) and is_run(path)]
         paths.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        return [self._facts(path) for path in paths]
+        with self._looking:
+            self._known = {path: self._known.get(path) or Progress(path) for path in paths}
+            return [self._facts(path, progress.look()) for path, progress in self._known.items()]
 
     @property
     def training(self) -> dict[str, Any] | None:
@@ -91,6 +97,12 @@ class Runs:
         if self.folder is None or not NAME.fullmatch(name) or not is_run(self.folder / name):
             raise UserError(f"There is no run {name!r} here.")
         return self.folder / name
+
+    def several(self, names: Sequence[str]) -> list[Path]:
+        """The folders of runs to compare; raises UserError where they are not two at least, each once and there."""
+        if not 2 <= len(set(names)) == len(names) <= MOST_COMPARED:
+            raise UserError(f"Choose two to {MOST_COMPARED} runs to compare, each once.")
+        return [self.path(name) for name in names]
 
     def start(self, request: TrainingRequest) -> None:
         """Start a training in a new folder; raises UserError where that cannot be."""
@@ -132,20 +144,16 @@ class Runs:
                 self._training.close()
             self._training = Training(name, arguments, (self._outputs / "training.log").open("w+b"))
 
-    def _facts(self, path: Path) -> dict[str, Any]:
-        log = read_log(path)
-        newest: dict[str, Any] = next((row for row in reversed(log) if row.get("verdict")), {})
-        seen = next((row["images_seen"] for row in reversed(log) if "images_seen" in row), 0)
-        samples = sorted(file.name for file in (path / SAMPLES).glob("*.png") if SAMPLE.fullmatch(file.name))
+    def _facts(self, path: Path, progress: Progress) -> dict[str, Any]:
         training = self._training is not None and self._training.name == path.name and self._training.runs
         return {
             "name": path.name,
-            "recipe": Run(path).info.get("recipe"),
-            "images_seen": seen,
-            "verdict": newest.get("verdict"),
-            "remedy": newest.get("remedy"),
-            "ended": how_ended(log),
-            "images_per_second": newest.get("images_per_second"),
+            "recipe": progress.recipe,
+            "images_seen": progress.images_seen,
+            "verdict": progress.verdict,
+            "remedy": progress.remedy,
+            "ended": progress.ended,
+            "images_per_second": progress.images_per_second,
             "training": training,
-            "samples": samples,
+            "samples": sorted(file.name for file in (path / SAMPLES).glob("*.png") if SAMPLE.fullmatch(file.name)),
         }

@@ -47,7 +47,6 @@ export async function busy(button, doing, action, where) {
   status.textContent = doing;
   const clock = setInterval(() => (status.textContent = `${doing} ${Math.round((performance.now() - began) / 1000)} s`), 1000);
   try {
-    status.textContent = "";
     const said = await action();
     clearInterval(clock);
     status.textContent = said ?? "";

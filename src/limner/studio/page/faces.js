@@ -7,7 +7,7 @@ const STATES = { free: ["with", "+ "], with: ["without", "− "], without: ["fre
 
 export function startFaces(studio, addToMorph, edit) {
   const form = byId("faces-form"), submit = form.querySelector("[type=submit]");
-  const states = new Map();
+  const states = new Map(), loaded = new Set();
   const openFace = startFace(studio, addToMorph, edit);
   sayValue(form.truncation);
 
@@ -52,8 +52,9 @@ export function startFaces(studio, addToMorph, edit) {
   }
 
   async function generate() {
-    const query = asked(), began = performance.now();
+    const model = studio.model(), query = asked(), began = performance.now();
     const said = await askJson(`api/faces?${query}`);
+    loaded.add(model.name);
     byId("grid").replaceChildren(...said.faces.map((face) => picture(query, face)));
     byId("command").textContent = said.command;
     byId("python").textContent = said.python;
@@ -79,7 +80,8 @@ export function startFaces(studio, addToMorph, edit) {
     clearTimeout(timer);
     late = submit.disabled;
     if (late) return;
-    await busy(submit, "Generating …", generate);
+    const { name, loaded: there } = studio.model();
+    await busy(submit, there || loaded.has(name) ? "Generating …" : "Loading the model …", generate);
     if (late) form.requestSubmit();  // something was changed meanwhile
   });
   form.truncation.addEventListener("change", soon);

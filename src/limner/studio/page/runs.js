@@ -1,14 +1,18 @@
 // The tab Runs: trainings that run or ran here, and a new one.
 import { askJson, busy, byId, complain, make } from "./common.js";
+import { startComparison } from "./compare.js";
 
-const EVERY = 3000, RECOMMENDED = "modern-cpu";
+const EVERY = 3000, MOST_COMPARED = 6, RECOMMENDED = "modern-cpu";
 
 export function startRuns() {
   const form = byId("start-form"), slider = byId("run-through");
+  const compared = new Set();
   let runs = [], chosen = null, samples = [], mistake = null, timer = null;
 
   const state = (run) => (run.training ? "training" : run.ended === "finished" ? "finished" : run.ended ?? "stopped");
   const facts = (run) => [run.recipe, state(run), `${run.images_seen.toLocaleString("en")} images seen`, run.verdict].filter(Boolean).join(" · ");
+
+  const showComparison = startComparison(facts);
 
   async function look() {
     const said = await askJson("api/runs");
@@ -16,30 +20,56 @@ export function startRuns() {
     byId("runs-there").hidden = !said.enabled;
     runs = said.runs;
     if (!form.recipe.length) {
+      byId("start").open = runs.length === 0;
       form.recipe.append(...said.recipes.map((name) => make("option", {}, name)));
       form.recipe.value = RECOMMENDED;
       form.data.append(...said.data.map((name) => make("option", {}, name)), make("option", { value: "" }, "none (the painter)"));
     }
     if (said.training?.mistake && said.training.mistake !== mistake) complain(new Error(`${said.training.name}: ${said.training.mistake}`));
     mistake = said.training?.mistake;
-    showList();
-    const run = runs.find(({ name }) => name === chosen) ?? runs[0];
-    if (run) showRun(run);
-    byId("run").hidden = !run;
+    showChosen();
   }
 
-  function showList() {
-    const focused = document.activeElement?.dataset?.run;
-    byId("run-list").replaceChildren(...runs.map((run) => make("li", {}, make("button",
-      { type: "button", "data-run": run.name, "aria-current": run.name === chosen, onclick: () => { chosen = run.name; showList(); showRun(run); } },
-      make("b", {}, run.name), make("small", {}, facts(run))))));
-    if (focused) byId("run-list").querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
+  /** The list, and beside it the run that was chosen, or the comparison where two or more are ticked. */
+  function showChosen() {
+    const ticked = runs.filter(({ name }) => compared.has(name)), several = ticked.length > 1;
+    const run = runs.find(({ name }) => name === chosen) ?? runs[0];
+    if (run && !several) showRun(run);
+    if (several) showComparison(ticked);
+    byId("run").hidden = several || !run;
+    byId("comparison").hidden = !several;
+    byId("compare-note").hidden = runs.length < 2;
+    showList(several);
+  }
+
+  function showList(several) {
+    const focused = document.activeElement?.dataset?.key;
+    byId("run-list").replaceChildren(...runs.map((run) => item(run, several)));
+    if (focused) byId("run-list").querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  function item(run, several) {
+    const button = make("button", { type: "button", "data-key": `run ${run.name}`, "aria-current": !several && run.name === chosen },
+      make("b", {}, run.name), make("small", {}, facts(run)));
+    button.addEventListener("click", () => {
+      chosen = run.name;
+      compared.clear();
+      showChosen();
+    });
+    const tick = make("input", { type: "checkbox", "data-key": `tick ${run.name}`, "aria-label": `Compare ${run.name}` });
+    tick.checked = compared.has(run.name);
+    tick.disabled = !tick.checked && compared.size >= MOST_COMPARED;
+    tick.addEventListener("change", () => {
+      if (tick.checked) compared.add(run.name);
+      else compared.delete(run.name);
+      showChosen();
+    });
+    return make("li", {}, button, tick);
   }
 
   function showRun(run) {
     const another = byId("run-name").textContent !== run.name;
     chosen = run.name;
-    byId("run").hidden = false;
     byId("run-name").textContent = run.name;
     byId("run-facts").textContent = [facts(run), run.remedy].filter(Boolean).join(". ");
     byId("stop-run").hidden = !run.training;
