@@ -115,15 +115,13 @@ class Watch:
             self._memory.append(memory(self._pid))
             self._bytes.append(size(self._folder))
 
-    def stop(self) -> dict[str, float]:
-        """What it saw: memory in the first and the last tenth of the time and at its highest, most bytes of files."""
+    def stop(self) -> dict[str, Any]:
+        """What it saw: the median memory in each tenth of the time, and the most bytes of files."""
         self._end.set()
         self._thread.join()
-        tenth = max(1, len(self._memory) // 10)
+        tenths = np.array_split(self._memory, 10)
         return {
-            "memory_mib_first": round(float(np.median(self._memory[:tenth])), 1),
-            "memory_mib_last": round(float(np.median(self._memory[-tenth:])), 1),
-            "memory_mib_most": max(self._memory),
+            "memory_mib": [round(float(np.median(tenth)), 1) for tenth in tenths],
             "most_bytes_of_files": max(self._bytes),
         }
 
