@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,6 +113,20 @@ def trained(faces32: "PackedFaces", tiny: tuple[str, ...], tmp_path_factory: pyt
     settings = [*tiny, "record.checkpoint_images=16", "record.keep_checkpoints=3"]
     train("dcgan32", faces32, run, images=32, overrides=settings, device="cpu", quiet=True)
     return run
+
+
+@pytest.fixture(scope="session")
+def data(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Few drawn faces; and one of them as a picture, and a second model."""
+    from PIL import Image
+
+    from limner.preparation.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("data") / "faces"
+    faces = prepare("synthetic:52", folder, size=32, heldout=32, test=16, workers=1, quiet=True)
+    Image.fromarray(faces.images_NHWC[0]).save(folder / "face.png")
+    shutil.copytree(model_folder, folder / "twin")
+    return folder
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,7 +11,6 @@ import pytest
 from endings import Ended
 
 from limner.data.packed import PackedFaces
-from limner.preparation.prepare import prepare
 
 Limner = Callable[..., Ended]
 NOISE = random.Random(0).randbytes(4096)
@@ -39,7 +38,7 @@ class Things(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def whole(trained: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(trained: Path, model_folder: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of each, whole, in one folder."""
     from limner.core.files import write_file
     from limner.explore.attribute_directions import DirectionsConfig
@@ -50,8 +49,7 @@ def whole(trained: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFa
     from limner.model.model import load
 
     folder = tmp_path_factory.mktemp("whole")
-    prepare("synthetic:52", folder / "data", size=32, heldout=32, test=16, workers=1, quiet=True)
-    for name, source in {"run": trained, "model": model_folder, "judge": SHIPPED}.items():
+    for name, source in {"run": trained, "data": data, "model": model_folder, "judge": SHIPPED}.items():
         shutil.copytree(source, folder / name)
     write_file(folder / "run/metrics.jsonl", b"")
     model, points = load(model_folder), sampled_points(load(model_folder), 1, 0)
@@ -226,3 +224,22 @@ def test_a_damaged_file_of_the_user_is_one_line(file: str, how: str, things: Thi
     assert ended.status == 2
     assert ended.line.startswith("limner: ")
     assert not things.out.exists()
+
+
+@pytest.mark.parametrize("how", [*DAMAGES, "half a line"])
+def test_a_damaged_study_is_one_line_or_goes_on(
+    how: str, things: Things, limner: Limner, monkeypatch: pytest.MonkeyPatch, sets: list[str]
+) -> None:
+    pytest.importorskip("optuna", reason="Optuna is not installed (pip install 'limner[sweep]')")
+    monkeypatch.setattr("limner.sweeping.trial.run_job", lambda job, watch: None)  # so that no trial measures anything
+    sweep = ["sweep", "dcgan32", "--data", things.data, "--out", things.study, "--images", 16, "--quiet", *sets]
+    sweep += ["--vary", "optimizer.generator.lr=1e-4,2e-4"]
+    begun = limner(*sweep)
+    assert begun.status == 2
+    assert "go on with --resume" in begun.line
+    journal = things.study / "journal.log"
+    content = journal.read_bytes()
+    journal.write_bytes(content[:-20] if how == "half a line" else DAMAGES[how](content))
+    ended = limner(*sweep, "--resume")
+    assert ended.status == 2
+    assert ended.line.startswith("limner: ")

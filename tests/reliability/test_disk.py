@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 from endings import Ended, Full
-from PIL import Image
 
-from limner.preparation.prepare import prepare
 from limner.runs.run import read_log
 from limner.training.state import read_newest
 
@@ -46,16 +44,6 @@ WRITING: dict[str, Command] = {
 SLOW = ("directions", "export", "sweep")  # they write at the end as others do
 FILLING = [name for name in WRITING if name not in ("bench", "demo")]  # these say what they do on stderr
 NAMES = [pytest.param(name, marks=pytest.mark.soak) if name in SLOW else name for name in FILLING]
-
-
-@pytest.fixture(scope="session")
-def data(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Few drawn faces; and one of them as a picture, and a second model."""
-    folder = tmp_path_factory.mktemp("data") / "faces"
-    faces = prepare("synthetic:52", folder, size=32, heldout=32, test=16, workers=1, quiet=True)
-    Image.fromarray(faces.images_NHWC[0]).save(folder / "face.png")
-    shutil.copytree(model_folder, folder / "twin")
-    return folder
 
 
 def arguments(name: str, out: Path, model: Path, data: Path, sets: list[str]) -> list[object]:

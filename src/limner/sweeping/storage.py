@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._file import get_lock_file
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -38,8 +39,13 @@ def open_storage(url: str | None, folder: Path, grace: int) -> BaseStorage:
     """
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = str(folder / JOURNAL)
-        return JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
+        path = folder / JOURNAL
+        lock = JournalFileOpenLock(str(path))
+        _cut_half_line(path, lock)
+        try:
+            return JournalStorage(JournalFileBackend(str(path), lock))
+        except (ValueError, AssertionError, KeyError, TypeError, AttributeError):  # Optuna looks at nothing first
+            raise UserError(f"{path} is damaged: choose another --out.") from None
     # A worker that is frozen within a transaction would hold up all others by its locks.
     limit = {"options": f"-c idle_in_transaction_session_timeout={grace}s"} if url.startswith("postgresql") else {}
     problem = ""
@@ -69,6 +75,13 @@ def open_storage(url: str | None, folder: Path, grace: int) -> BaseStorage:
             problem = str(error.__cause__ or error).splitlines()[0]
         time.sleep(random.uniform(0.5, 1.5) * (attempt + 1))
     raise UserError(f"The database of --storage cannot be used: {problem}.")
+
+
+def _cut_half_line(journal: Path, lock: JournalFileOpenLock) -> None:
+    """Take back what a killed worker wrote of its last line, to which the next one would be appended."""
+    with get_lock_file(lock), journal.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def open_study(storage: BaseStorage, name: str, settings: dict[str, Any], resume: bool, prune: bool) -> Study:

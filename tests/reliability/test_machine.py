@@ -1,0 +1,241 @@
+"""Memory that runs out, terminals that go away, clocks that jump, a home that cannot be written."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from endings import Ended
+
+from limner.core.faults import fault_line, is_out_of_memory
+from limner.data.batches import Batch, Batches
+from limner.data.packed import PackedFaces
+from limner.model.model import Model
+from limner.runs.run import read_log
+from limner.training import faults, loop
+from limner.training.state import read_newest
+
+Limner = Callable[..., Ended]
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+def test_a_training_that_runs_out_of_memory_says_which_batch_fits(
+    error: BaseException,
+    faces32: PackedFaces,
+    sets: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limner: Limner,
+) -> None:
+    step = loop.train_step
+
+    def greedy(recipe: Any, *rest: Any) -> None:
+        if recipe.schedule.batch > 5:
+            raise error
+        step(recipe, *rest)
+
+    for module in (loop, faults):
+        monkeypatch.setattr(module, "train_step", greedy)
+    new = ["train", "dcgan32", "--data", faces32.path, "--out", tmp_path / "run", "--images", 64, *sets]
+    ended = limner(*new, "--set", "schedule.batch=16", "--quiet")
+    assert ended.status == 1
+    assert "not enough memory for schedule.batch = 16" in ended.line
+    assert "4 fits, --set schedule.batch=4" in ended.line
+    assert limner(*new, "--set", "schedule.batch=4", "--quiet", "--force").status == 0
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+import torch, torch._dynamo, accelerate
+import limner.training.session, limner.evaluation.evaluate
+from limner.cli import main
+
+def limner(*arguments):
+    sys.argv = ["limner", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+torch.set_num_threads(1)
+data, out, *settings = sys.argv[1:]
+sets = [part for setting in settings for part in ("--set", setting)]
+begin = ["train", "dcgan32", "--data", data, "--device", "cpu", "--quiet", *sets]
+assert not limner(*begin, "--out", out + "/first", "--images", "8"), "it does not train at all"
+pages = int(open("/proc/self/statm").read().split()[0])
+room = pages * resource.getpagesize() + (240 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+wide = ["--set", "discriminator.width=128"]
+print(limner(*begin, *wide, "--out", out + "/wide", "--images", "320", "--set", "schedule.batch=160"))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")
+def test_memory_that_the_system_refuses_is_one_line(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", OUT_OF_MEMORY, str(faces32.path), str(tmp_path), *tiny]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1"), done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "not enough memory for schedule.batch = 160" in line
+    assert "fits, --set schedule.batch=" in line
+
+
+def test_any_command_that_runs_out_of_memory_is_one_line(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limner: Limner
+) -> None:
+    def greedy(*_: object) -> None:
+        torch.empty(1 << 60)
+
+    monkeypatch.setattr(Model, "raw", greedy)
+    ended = limner("sample", model_folder, "--out", tmp_path / "faces.png", "--quiet")
+    assert ended.status == 1
+    assert "there is not enough memory" in ended.line
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_fault_of_ours_is_no_fault_of_the_machine() -> None:
+    for error in (ValueError("memory"), RuntimeError("shapes do not fit"), KeyError("x"), AssertionError()):
+        assert fault_line(error) is None
+        assert not is_out_of_memory(error)
+
+
+# --- numbers that are none --------------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_is_not_finite_is_gone_back_from(
+    faces32: PackedFaces, sets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limner: Limner
+) -> None:
+    at, spoilt = Batches.at, []
+
+    def poisoned(self: Batches, images: int, *rest: Any) -> Batch:
+        batch = at(self, images, *rest)
+        if images == 80 and not spoilt:
+            spoilt.append(images)
+            batch.x_BCHW[3, 1, 5, 7] = torch.nan
+        return batch
+
+    monkeypatch.setattr(Batches, "at", poisoned)
+    out = tmp_path / "run"
+    often = ["--set", "record.checkpoint_images=16"]
+    new = ["train", "dcgan32", "--data", faces32.path, "--out", out, "--images", 128, "--quiet", *sets, *often]
+    assert limner(*new).status == 0
+    (back,) = [line for line in read_log(out) if line["event"] == "rollback"]
+    assert (back["from_images"], back["to_images"]) == (96, 80)
+    record, tensors, broken = read_newest(out / "checkpoints")
+    assert (record["images_seen"], broken) == (128, [])
+    assert all(tensor.isfinite().all() for tensor in tensors.values() if tensor.is_floating_point())
+
+
+# --- terminals --------------------------------------------------------------------------------------------------------
+
+
+def on_a_terminal(arguments: list[object], hangup: Any) -> tuple[int, int]:
+    """Start the command as a terminal's shell does; its process, and the terminal's other end."""
+    process, terminal = pty.fork()
+    if process == 0:
+        signal.signal(signal.SIGHUP, hangup)
+        os.execv(sys.executable, [sys.executable, "-m", "limner", *map(str, arguments)])
+    return process, terminal
+
+
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_training_whose_terminal_is_closed_saves_or_goes_on(
+    nohup: bool, faces32: PackedFaces, sets: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    new = ["train", "dcgan32", "--data", faces32.path, "--out", run, "--images", 400 if nohup else 10**9, *sets]
+    process, terminal = on_a_terminal(new, signal.SIG_IGN if nohup else signal.SIG_DFL)
+    heard = threading.Thread(target=listen, args=(terminal, run))
+    heard.start()
+    heard.join()
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == (0 if nohup else 130)
+    last = read_log(run)[-1]
+    assert (last["event"], last["reason"]) == ("stop", "finished" if nohup else "interrupted")
+    assert read_newest(run / "checkpoints")[0]["images_seen"] == last["images_seen"]
+    assert [*run.rglob(".*")] == []
+
+
+def listen(terminal: int, run: Path) -> None:
+    """Read what a training shows until it has written a log line."""
+    while not any(line["event"] == "log" for line in read_log(run)):
+        try:
+            os.read(terminal, 4096)
+        except OSError:
+            return
+
+
+@pytest.mark.parametrize("name", ["prepare", "sample"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_polite_end_leaves_nothing(
+    name: str,
+    number: signal.Signals,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limner: Limner,
+) -> None:
+    from limner.preparation import prepare as preparing
+
+    def interrupted(*_: object, **__: object) -> Any:
+        signal.raise_signal(number)
+        time.sleep(10)
+
+    monkeypatch.setattr(preparing, "write_images", interrupted)
+    monkeypatch.setattr(Model, "raw", interrupted)
+    commands: dict[str, list[object]] = {
+        "prepare": ["prepare", "synthetic:40", tmp_path / "out", "--size", 32, "--workers", 1, "--quiet"],
+        "sample": ["sample", model_folder, "--out", tmp_path / "out.png", "--quiet"],
+    }
+    ended = limner(*commands[name])
+    assert (ended.status, ended.lines) == (130, [])
+    assert [*tmp_path.iterdir()] == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+# --- clocks, a home ---------------------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_jumps_changes_no_training(
+    faces32: PackedFaces, sets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limner: Limner
+) -> None:
+    """By hours to and fro: a training of half a second would end at its first step, or never."""
+    now, jumps = time.time, iter(range(10**9))
+    monkeypatch.setattr(time, "time", lambda: now() + (-1) ** next(jumps) * 36_000)
+    out = tmp_path / "run"
+    new = ["train", "dcgan32", "--data", faces32.path, "--out", out, "--minutes", 0.01, "--quiet", *sets]
+    assert limner(*new).status == 0
+    last = read_log(out)[-1]
+    assert last["reason"] == "finished"
+    assert 0.6 <= last["seconds"] < 60
+    assert last["images_seen"] > 8
+
+
+def test_a_home_that_cannot_be_written_is_done_without(
+    model_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limner: Limner
+) -> None:
+    home = tmp_path / "home"
+    home.write_bytes(b"no folder")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    for name in ("LIMNER_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    ended = limner("evaluate", model_folder, "--data", data, "--samples", 16)
+    assert ended.status == 0
+    (line,) = {line for line in ended.lines if line.startswith("Note: ")}
+    assert "the cache cannot be used" in line
+    assert "LIMNER_CACHE" in line
