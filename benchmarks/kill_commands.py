@@ -40,6 +40,14 @@ TINY = (
     *("generator.width=64", "discriminator.width=8", "schedule.batch=8", "record.grid=4", "engine.precision=fp32"),
     *("record.log_images=32", "record.sample_images=64", "record.checkpoint_images=32"),
 )
+# A training of a sweep, which measures few images: each signal is one to the sweep, not to what is measured.
+CHILD = """
+import runpy
+from limner.evaluation import protocol
+few = protocol.PROTOCOLS["training"].model_copy(update={"fake": 16})
+protocol.PROTOCOLS["training"] = few
+runpy.run_module("limner.sweeping.child", run_name="__main__")
+"""
 SETS = [part for setting in TINY for part in ("--set", setting)]
 
 
@@ -156,10 +164,12 @@ COMMANDS = {
 def run(arguments: Sequence[str], place: Path) -> None:
     """The command in a session of its own, with its cache and its temporary files in `place`; marks have no clock."""
     from limner.images.marks import Mark
+    from limner.sweeping import child
 
     os.setsid()
     os.environ |= {"LIMNER_CACHE": str(place / "cache"), "TMPDIR": str(place / "tmp")}
     tempfile.tempdir = None
+    child.PROGRAM[:] = [sys.executable, "-c", CHILD]
     mark = {"time": datetime.fromtimestamp(0, UTC), "id": UUID(int=0)}
     Mark.now = classmethod(lambda cls, model, weights: cls(model=model, model_version=weights, **mark))  # type: ignore
     signal.signal(signal.SIGINT, signal.default_int_handler)

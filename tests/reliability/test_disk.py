@@ -41,7 +41,7 @@ WRITING: dict[str, Command] = {
     "demo": lambda out, _, data: ["demo", out],
     "sweep": lambda out, _, data: ["sweep", "dcgan32", "--data", data, "--out", out, *ONE_AXIS, "--quiet"],
 }
-SLOW = ("directions", "export", "sweep")  # they write at the end as others do
+SLOW = ("compare", "directions", "export", "sweep")  # they write at the end as others do
 FILLING = [name for name in WRITING if name not in ("bench", "demo")]  # these say what they do on stderr
 NAMES = [pytest.param(name, marks=pytest.mark.soak) if name in SLOW else name for name in FILLING]
 

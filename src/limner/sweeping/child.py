@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from limner.core.errors import Interrupted, UserError
+from limner.core.errors import Interrupted, MachineError, UserError
 from limner.runs.run import CHECKPOINTS, how_ended, read_log
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -112,7 +112,7 @@ if __name__ == "__main__":
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         _train(Job(**json.loads(sys.argv[1])))
-    except UserError as error:
+    except (UserError, MachineError) as error:
         sys.exit(f"limner: {error}")
     except Interrupted:
         sys.exit(130)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from limner.core.arguments import checked
 from limner.core.console import console, progress_bar
-from limner.core.errors import Interrupted, UserError
+from limner.core.errors import Interrupted, MachineError, UserError
+from limner.core.faults import fault_line
 from limner.core.files import check_place
+from limner.core.process import ENDING
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
@@ -66,6 +68,7 @@ def sweep(
     Raises:
         UserError: something given is wrong, `out` exists (without `resume`), the sweep was begun with other settings,
             or three trials in a row failed.
+        MachineError: the disk is full, say; what the folder holds is whole.
         Interrupted: Ctrl-C or SIGTERM; everything is saved and the message is the command that goes on.
     """
     try:
@@ -104,6 +107,10 @@ def sweep(
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             problem = str(error.__cause__ or error).splitlines()[0]
             raise UserError(f"The database of --storage failed: {problem}. Go on with --resume.") from None
+        except OSError as error:
+            raise MachineError(
+                f"{fault_line(error)}. What {folder} holds is whole; when that is mended, go on with --resume."
+            ) from error
     if ended is Ended.FAILING:
         raise UserError(f"{MAX_FAILURES} trials in a row failed here. When the reason is mended, go on with --resume.")
     if ended is Ended.STOPPED:
@@ -167,11 +174,12 @@ def _check_data(recipe: Recipe, faces: PackedFaces) -> None:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """KeyboardInterrupt for SIGTERM too, and for SIGINT also where a shell has it ignored, as in the background."""
+    """KeyboardInterrupt for SIGTERM and SIGHUP too, and for SIGINT also where a shell has it ignored, as in the
+    background."""
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, *(number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN)]
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
