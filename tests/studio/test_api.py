@@ -278,3 +278,17 @@ def test_the_api_is_described(client: "TestClient") -> None:
     )
     assert all(way.get("description") for ways in described["paths"].values() for way in ways.values())
     assert client.get("/docs").status_code == 404  # it would ask another host for its scripts
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
+def test_what_the_machine_refuses_is_one_sentence(
+    error: Exception, client: "TestClient", conditional: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("limner.model.model.Model.raw", refused)
+    answer = client.get("/api/faces", params={"model": conditional, "count": 1, "seed": 12345})
+    assert answer.status_code == 503
+    assert answer.json()["error"].startswith(("no space left on device", "there is not enough memory"))
+    assert client.get("/api/models").status_code == 200

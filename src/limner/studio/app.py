@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from limner.core.errors import UserError
+from limner.core.faults import fault_line
 from limner.core.version import __version__
 from limner.images.credentials import Signer
 from limner.studio.api import faces_api, runs_api
@@ -123,6 +124,14 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(GoneError)
     def gone(_: Request, __: GoneError) -> Response:
         return Response(status_code=499)
+
+    def refused(_: Request, error: Exception) -> Response:
+        if (line := fault_line(error)) is None:
+            raise error
+        return sentence(503, f"{line}.")
+
+    for kind in (OSError, MemoryError, RuntimeError):
+        app.add_exception_handler(kind, refused)
 
     @app.exception_handler(Exception)
     def fault(_: Request, __: Exception) -> Response:
