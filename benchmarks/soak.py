@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,6 +55,15 @@ def memory_and_files(process: subprocess.Popen[bytes], name: str) -> dict[str, f
     }
 
 
+def folder_mib(folder: Path) -> float:
+    """MiB of the files in a folder, some of which may be renamed while they are counted."""
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total / 2**20
+
+
 def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
     """Processor time that a process has used so far."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -84,7 +94,7 @@ def watch(
                     "cpu_seconds": cpu_seconds(training),
                     **memory_and_files(training, "training"),
                     **memory_and_files(studio, "studio"),
-                    "run_mib": sum(file.stat().st_size for file in run.rglob("*") if file.is_file()) / 2**20,
+                    "run_mib": folder_mib(run),
                 }
             )
         if (run / "model").is_dir() and time.monotonic() - sampled > SAMPLE:

@@ -58,7 +58,7 @@ def write_curve(out: Path, curve: dict[str, list[float]], title: str) -> None:
     lines += right.plot(curve["truncation"], curve[recall], "^--", color="tab:orange", label=recall)
     left.set(xlabel="truncation", ylabel=f"{distance} (lower is better)", ylim=(0, None), title=title)
     right.set(ylabel="precision, recall", ylim=(0, 1))
-    left.legend(handles=lines, loc="upper center")
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100, metadata={SETTINGS_KEY: json.dumps(curve)})
     write_file(out, content.getvalue())
