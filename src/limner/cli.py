@@ -68,6 +68,16 @@ def demo(
 
 
 @app.command()
+def checks(
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show what this machine has, what will not work on it, and the commands that mend it."""
+    from limner.checks import checks as run_checks
+
+    raise typer.Exit(0 if run_checks(as_json) else 1)
+
+
+@app.command()
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this recipe in full.", show_default=False)] = None,
 ) -> None:

@@ -2,18 +2,21 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from stand_ins import SquareMeans
 
+from limner.core.locks import locked
 from limner.data.packed import PackedFaces
 from limner.runs.run import LOG, Run
 from limner.sweeping import child
-from limner.sweeping.child import Job, TrialFailedError, is_finished, run_job
+from limner.sweeping.child import Job, TrialFailedError, is_finished, run_job, wait_for_another
 
 JOB = Job("recipe.toml", "data", "out", 64, 0, "cpu")
 
@@ -110,3 +113,19 @@ def test_goes_on_where_a_training_was_stopped(
     ended = time.time_ns()
     child._train(job)
     assert (run.path / LOG).stat().st_mtime_ns < ended
+
+
+def test_a_trial_waits_for_the_training_that_a_killed_worker_left(tmp_path: Path) -> None:
+    """Its process notices that the worker is gone, and saves its state; until then the run is its own."""
+    (tmp_path / LOG).touch()
+    with ExitStack() as held:
+        assert held.enter_context(locked(tmp_path / LOG))
+        released = threading.Event()
+
+        def release() -> None:
+            released.set()
+            held.close()
+
+        threading.Timer(0.3, release).start()
+        wait_for_another(tmp_path)
+        assert released.is_set()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import IO
 
 from limner.core.errors import Interrupted, MachineError, UserError
-from limner.runs.run import CHECKPOINTS, how_ended, read_log
+from limner.core.locks import locked
+from limner.runs.run import CHECKPOINTS, LOG, how_ended, read_log
 
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_FOR_ANOTHER = 60.0
 PROGRAM = [sys.executable, "-m", "limner.sweeping.child"]
 
 
@@ -95,12 +98,23 @@ def _train(job: Job) -> None:
     from limner.training.session import resume, train
 
     out = Path(job.out)
+    wait_for_another(out)
     if is_finished(out):
         return
     if any((out / CHECKPOINTS).glob("*")):
         resume(out, recipe=job.recipe, data=job.data, images=job.images, device=job.device, quiet=True)
     else:
         train(job.recipe, job.data, out, images=job.images, seed=job.seed, device=job.device, force=True, quiet=True)
+
+
+def wait_for_another(run: Path) -> None:
+    """Wait until no other process trains `run`: one whose worker was killed still saves its state."""
+    end = time.monotonic() + SECONDS_FOR_ANOTHER
+    while time.monotonic() < end:
+        with locked(run / LOG) as free:
+            if free:
+                return
+        time.sleep(SECONDS_BETWEEN_LOOKS / 5)
 
 
 def _stop_with_parent() -> None:

@@ -175,8 +175,9 @@ class Recorder:
         if not self.state.sums:
             return {}
         self.engine.average(self.state.sums.values())
-        sums_M2 = torch.stack([*self.state.sums.values()])
-        return dict(zip(self.state.sums, (sums_M2[:, 0] / sums_M2[:, 1]).tolist(), strict=True))
+        names = sorted(self.state.sums)  # a resumed run has them in another order, and shall write the same line
+        sums_M2 = torch.stack([self.state.sums[name] for name in names])
+        return dict(zip(names, (sums_M2[:, 0] / sums_M2[:, 1]).tolist(), strict=True))
 
     def _log(self, means: dict[str, float], samples: Tensor | None) -> None:
         """Write the log line of `means` and of `samples`, which the main process has, and begin the next ones."""

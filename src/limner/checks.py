@@ -1,0 +1,146 @@
+"""`limner checks`: what this machine has, what will not work on it, and what mends that. Also for reports of bugs."""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from limner.core.errors import UserError
+from limner.core.files import check_place
+from limner.core.records import check_sum
+from limner.features.cache import cache_folder
+from limner.model.shipped import FOLDER as MODELS
+from limner.model.shipped import shipped_models
+
+MEND = "install Limner again: pip install --force-reinstall --no-deps limner"
+LEAST_MEMORY, LEAST_DISK = 2.0, 2.0  # GiB that a training of 64 x 64 and a prepared CelebA take, about
+SOURCE = "limner"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    found: str
+    mend: str = ""
+    """What to do where it will not work; empty: it works."""
+    optional: bool = False
+    """Nothing but what asks for it will not work."""
+
+
+def checks(as_json: bool = False) -> bool:
+    """Look at everything and print it, a line each, or all of it as JSON. Returns whether everything works.
+
+    A missing extra is no fault: only the commands that need it will not work.
+    """
+    found = [check for look in LOOKS for check in look()]
+    works = not any(check.mend and not check.optional for check in found)
+    if as_json:
+        print(json.dumps({"works": works, "checks": [asdict(check) for check in found]}, indent=1))
+        return works
+    width = max(len(check.name) for check in found)
+    for check in found:
+        sign = "ok" if not check.mend else "--" if check.optional else "!!"
+        words = f"{check.found}: {check.mend}" if check.mend else check.found
+        print(f"{sign}  {check.name:<{width}}  {words}")
+    print("\nEverything works." if works else "\nWhat has !! in front will not work until it is mended.")
+    print("In a report of a bug, give this page, the command, and all that it printed.")
+    return works
+
+
+def _versions() -> Iterator[Check]:
+    yield Check("limner", f"{version(SOURCE)}, Python {platform.python_version()}, {platform.platform(terse=True)}")
+
+
+def _device() -> Iterator[Check]:
+    """What torch computes on, or the first line of what it says where it cannot be imported."""
+    try:
+        import torch
+
+        from limner.core.device import find_device, gains_by_bf16, machine_facts
+
+        device = find_device("auto")
+        facts = machine_facts(device)
+        precision = "bf16" if gains_by_bf16(device) else "fp32"
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        yield Check("torch", f"cannot be used ({reason})", "pip install --force-reinstall torch")
+        return
+    yield Check("torch", torch.__version__)
+    yield Check("device", f"{device.type}, {facts['device_name']}, {facts['threads']} threads, {precision}")
+
+
+def _memory() -> Iterator[Check]:
+    if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return
+    free, total = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf(name) / 2**30 for name in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES")
+    )
+    mend = f"a training of 64 x 64 needs about {LEAST_MEMORY:g} GiB: end other programs" if total < LEAST_MEMORY else ""
+    yield Check("memory", f"{total:.1f} GiB, {free:.1f} GiB of it unused", mend)
+
+
+def _disk() -> Iterator[Check]:
+    free = shutil.disk_usage(Path()).free / 2**30
+    mend = f"a prepared CelebA and a run need about {LEAST_DISK:g} GiB: free some space" if free < LEAST_DISK else ""
+    yield Check("disk", f"{free:.1f} GiB free in {Path().resolve()}", mend)
+
+
+def _cache() -> Iterator[Check]:
+    folder = cache_folder()
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
+    found = f"{folder}, {size / 2**20:,.0f} MiB"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_place(folder / "writable")
+    except (OSError, UserError):
+        yield Check("cache", f"{found}, cannot be written", "set LIMNER_CACHE in the environment to another folder")
+    else:
+        yield Check("cache", found)
+
+
+def _shipped() -> Iterator[Check]:
+    """The weights in the package, each against its checksum."""
+    judges = sorted(MODELS.parent.glob("judge*/judge.safetensors"))
+    for weights in [*(MODELS / name / "model.safetensors" for name in shipped_models()), *judges]:
+        folder = weights.parent
+        try:
+            expected = json.loads((folder / "config.json").read_bytes())["weights_sha256"]
+            check_sum(weights, expected, MEND)
+        except (OSError, ValueError, KeyError, UserError):
+            yield Check(folder.name, "damaged", MEND)
+        else:
+            yield Check(folder.name, "whole")
+
+
+def _extras() -> Iterator[Check]:
+    """The extras: which of their packages are there, in a version that Limner works with."""
+    needed = [Requirement(line) for line in requires(SOURCE) or []]
+    extras = {str(line.marker).split('"')[1] for line in needed if line.marker and "extra ==" in str(line.marker)}
+    for extra in sorted(extras - {"dev"}):
+        own = [line for line in needed if line.marker and line.marker.evaluate({"extra": extra})]
+        lacking = [why for line in own if (why := _lacks(line))]
+        if lacking:
+            yield Check(f"limner[{extra}]", ", ".join(lacking), f"pip install 'limner[{extra}]'", optional=True)
+        else:
+            yield Check(f"limner[{extra}]", ", ".join(f"{line.name} {version(line.name)}" for line in own))
+
+
+def _lacks(requirement: Requirement) -> str:
+    """What is wrong with the package of a requirement; empty: nothing."""
+    try:
+        there = version(requirement.name)
+    except PackageNotFoundError:
+        return f"{requirement.name} is not installed"
+    fits = requirement.specifier.contains(there, prereleases=True)
+    return "" if fits else f"{requirement.name} {there} does not fit {requirement.specifier}"
+
+
+LOOKS: tuple[Callable[[], Iterator[Check]], ...] = (_versions, _device, _memory, _disk, _cache, _shipped, _extras)
