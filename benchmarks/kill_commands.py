@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,9 +30,11 @@ from typing import Any
 from uuid import UUID
 
 from kill_resume import CLOCKED, limner
+from page import DOCS, put_rows
 
 from limner.runs.run import how_ended, read_log
 
+BEGIN = "<!-- rows: python benchmarks/kill_commands.py --kills 200 --out benchmarks/results/kills.json -->"
 MOST_IN_A_ROW = 3
 SECONDS_TO_END = 30
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -85,8 +88,11 @@ def of_run(run: Path) -> dict[str, str]:
 def of_sweep(place: Path) -> dict[str, str]:
     """The recipe that was found, and every training that is part of the result."""
     runs = {"/".join(run.parts[-2:]): of_run(run) for run in sorted((place / "out/trials").glob("*/seed-0"))}
-    weights = sorted(of["state.safetensors"] for of in runs.values())  # a trial begun anew has another number
-    return {**files(place / "out/best.toml"), "weights": json.dumps(sorted(set(weights)))}
+    # A trial begun anew has another number, which best.toml has in a comment.
+    weights = sorted(of["state.safetensors"] for of in runs.values())
+    best = (place / "out/best.toml").read_text(encoding="utf-8").splitlines()
+    recipe = "\n".join(line for line in best if not line.startswith("#"))
+    return {"best.toml": recipe, "weights": json.dumps(sorted(set(weights)))}
 
 
 def of_results(place: Path) -> dict[str, str]:
@@ -322,6 +328,17 @@ def load_everything() -> None:
     import limner.sweeping.page  # noqa: F401
 
 
+def rows(table: dict[str, Any]) -> str:
+    """The table of docs/reliability.md."""
+    lines = ["| command | ended | by SIGKILL, SIGTERM, SIGINT | results compared | what was not as it should be |"]
+    lines.append("|---|---|---|---|---|")
+    for name, of in table.items():
+        signals = ", ".join(str(of[number]) for number in ("SIGKILL", "SIGTERM", "SIGINT"))
+        faults = "; ".join(f"{fault} ({count})" for fault, count in Counter(of["faults"]).items()) or "nothing"
+        lines.append(f"| {name} | {of['kills']} times | {signals} | {of['ends_compared']} | {faults} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="over all commands")
@@ -356,6 +373,7 @@ def main() -> None:
     print(json.dumps(verdict, indent=1))
     if asked.out:
         asked.out.write_text(json.dumps(verdict, indent=1) + "\n")
+        put_rows(DOCS / "reliability.md", BEGIN, rows(table))
     sys.exit(1 if verdict["faults"] else 0)
 
 

@@ -1,6 +1,9 @@
 """Folders and zips of images, and CSVs of labels as people's programs write them."""
 
 import pickle
+import struct
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -84,3 +87,18 @@ def test_labels_in_the_folder_of_a_zip_name_its_neighbours(tmp_path: Path) -> No
 
 def test_shown_is_one_line() -> None:
     assert shown("a\nb\x1b\udcffü") == r"a\nb\x1b\udcffü"
+
+
+def test_a_member_that_is_larger_than_it_claims_takes_no_memory(tmp_path: Path) -> None:
+    size, claimed = 200 * 2**20, 1000
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("face.png", b"\0" * size)
+    path.write_bytes(path.read_bytes().replace(struct.pack("<I", size), struct.pack("<I", claimed)))
+    images = ZipImages(path)
+    tracemalloc.start()
+    with pytest.raises(Rejected, match="broken in the zip"):
+        images.read("face.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20

@@ -92,7 +92,7 @@ def test_a_folder_is_pushed_and_loaded_again(
 
     model = load(f"someone/new@{commit_id('someone/new', 0)}")
     assert np.array_equal(model.sample(2), load(asked).sample(2))
-    mark, settings = verify(tmp_path / "folder" / "samples.png")[1:]
+    mark, settings = verify(tmp_path / "folder" / "samples.png")[1:3]
     assert mark
     assert settings["model"] == "someone/new@main"
 

@@ -201,7 +201,11 @@ def test_a_polite_end_leaves_nothing(
         "prepare": ["prepare", "synthetic:40", tmp_path / "out", "--size", 32, "--workers", 1, "--quiet"],
         "sample": ["sample", model_folder, "--out", tmp_path / "out.png", "--quiet"],
     }
-    ended = limner(*commands[name])
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, and then it ends nothing
+    try:
+        ended = limner(*commands[name])
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
     assert (ended.status, ended.lines) == (130, [])
     assert [*tmp_path.iterdir()] == []
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -1,7 +1,10 @@
-"""A stand-in for the trainings of a sweep: it writes what a run would hold, with values of a known function."""
+"""A stand-in for the trainings of a sweep: it writes what a run would hold, with values of a known function; and
+workers of a sweep in processes of their own."""
 
 import json
 import math
+import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,3 +41,18 @@ def train(job: Job, watch: Callable[[], None]) -> None:
                 lines.write(line + "\n")
         Image.new("RGB", (32, 32), (30 * number, 80, 80)).save(run / SAMPLES / f"{images:09d}.png")
         watch()
+
+
+def fork(work: Callable[[], object]) -> int:
+    """The number of a new process that does `work` and ends with status 0, or 1 where that raises."""
+    process = os.fork()
+    if not process:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            os.write(2, traceback.format_exc().encode())
+        finally:
+            os._exit(status)
+    return process

@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
-from known_landscape import BEST, distance, train
+from known_landscape import BEST, distance, fork, train
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -187,11 +187,12 @@ def test_the_trial_of_a_killed_worker_is_tried_again(
         train(job, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
     no_training.setattr("limner.sweeping.storage.SECONDS_TO_LOCK", 0)
-    worker = os.fork()
-    if not worker:
+
+    def work() -> None:
         no_training.setattr("limner.sweeping.trial.run_job", kill)
         run(prune=False)
-        os._exit(1)
+
+    worker = fork(work)
     assert os.waitpid(worker, 0)[1] == signal.SIGKILL
     assert [trial.state for trial in trials_of(tmp_path / "study")] == [TrialState.RUNNING]
     run(prune=False, resume=True)
@@ -203,11 +204,7 @@ def test_a_trial_of_a_worker_that_lives_stays_its_own(
     run: Callable[..., Any], tmp_path: Path, no_training: pytest.MonkeyPatch
 ) -> None:
     """Two workers on one journal: every point is trained once."""
-    no_training.setattr("limner.sweeping.storage.SECONDS_TO_LOCK", 0)
-    other = os.fork()
-    if not other:
-        run(prune=False, resume=True)
-        os._exit(0)
+    other = fork(lambda: run(prune=False, resume=True))
     run(prune=False, resume=True)
     assert os.waitpid(other, 0)[1] == 0
     assert sorted(rates(tmp_path / "study", TrialState.COMPLETE)) == [1e-5, 5e-5, 2e-4, 1e-3]

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import optuna
 import pytest
-from known_landscape import distance, train
+from known_landscape import distance, fork, train
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.pool import NullPool
@@ -102,21 +101,6 @@ def test_eight_workers_one_frozen_and_one_killed(
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
     assert (tmp_path / "study" / "sweep.html").is_file()
-
-
-def fork(work: Callable[[], object]) -> int:
-    """The number of a new process that does `work` and ends with status 0, or 1 where that raises."""
-    process = os.fork()
-    if not process:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            os.write(2, traceback.format_exc().encode())
-        finally:
-            os._exit(status)
-    return process
 
 
 def check(url: str, rates: list[float]) -> None:

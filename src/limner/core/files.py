@@ -30,14 +30,11 @@ def write_file(path: Path, content: bytes) -> None:
     An OSError that it raises names `path`.
     """
     with _named(path), _begin(path, Path.touch) as beside:
-        try:
-            with beside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
 
 
 def check_output(out: Path, force: bool, endings: Sequence[str] = ()) -> None:
@@ -94,7 +91,6 @@ def new_folder(path: Path, synced: bool = True) -> Iterator[Path]:
                 if synced:
                     _sync(path.parent)
             finally:
-                shutil.rmtree(beside, ignore_errors=True)
                 if path.exists():
                     shutil.rmtree(retired, ignore_errors=True)
 
@@ -113,10 +109,16 @@ def sweep(folder: Path, name: str | None = None) -> None:
         with suppress(OSError), locked(partial, where_unknown=name is None) as free:
             if free and found["kind"] == "retired" and not place.exists():
                 leftover.rename(place)
-            elif free and leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
             elif free:
-                leftover.unlink(missing_ok=True)
+                _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder that may be there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def reserve(file: Path) -> None:
@@ -149,14 +151,17 @@ def release(array: Any) -> None:
 
 @contextmanager
 def _begin(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
-    """Make a file or folder beside `path`, locked while this lasts."""
+    """Make a file or folder beside `path`, locked while this lasts; what is still there at the end is removed."""
     while True:
         beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
-        make(beside)
-        with locked(beside) as mine:
-            if mine and beside.exists():  # else another process took it for a leftover before it was locked
-                yield beside
-                return
+        try:
+            make(beside)
+            with locked(beside) as mine:
+                if mine and beside.exists():  # else another process took it for a leftover before it was locked
+                    yield beside
+                    return
+        finally:
+            _remove(beside)
 
 
 @contextmanager

@@ -12,6 +12,11 @@ from typing import IO, Any
 ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
+def ending_signals() -> list[signal.Signals]:
+    """Those that ask a process to end: SIGTERM, and SIGHUP of a closed terminal unless it is ignored (nohup)."""
+    return [number for number in ENDING if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def process_rank() -> int:
     """The number of this process among those that torchrun has started; 0: the main one, or the only one."""
     return int(os.environ.get("RANK", "0"))

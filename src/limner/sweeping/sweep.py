@@ -13,7 +13,7 @@ from limner.core.console import console, progress_bar
 from limner.core.errors import Interrupted, MachineError, UserError
 from limner.core.faults import fault_line
 from limner.core.files import check_place
-from limner.core.process import ENDING
+from limner.core.process import ending_signals
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
@@ -179,7 +179,7 @@ def _stopped_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield
         return
-    numbers = [signal.SIGINT, *(number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN)]
+    numbers = [signal.SIGINT, *ending_signals()]
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield

@@ -18,7 +18,7 @@ from limner.core.distributed import start_engine
 from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
 from limner.core.faults import fault_line
 from limner.core.files import sweep, write_file
-from limner.core.process import ENDING, process_rank
+from limner.core.process import ending_signals, process_rank
 from limner.core.randomness import sole_training
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
@@ -336,7 +336,7 @@ def _requests(stop: threading.Event) -> Iterator[tuple[threading.Event, threadin
             raise KeyboardInterrupt
         stop.set()
 
-    ends = [signal.SIGINT, *(number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN)]
+    ends = [signal.SIGINT, *ending_signals()]
     numbers = [*ends, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
     before = {number: signal.signal(number, handle) for number in numbers}
     lost = False

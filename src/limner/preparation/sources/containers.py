@@ -126,7 +126,9 @@ class ZipImages:
         if member.file_size > limit:
             raise Rejected(_too_large(member.file_size, limit))
         try:
-            return self._zip.read(member)
+            # No more is unpacked at once than the member claims to have; ZipFile.read would take all there is.
+            with self._zip.open(member) as file:
+                return file.read(member.file_size)
         except Exception as error:  # zipfile and the decompressors raise anything on hostile bytes
             message = re.sub(r"\s+", " ", str(error))[:120]
             raise Rejected(f"broken in the zip: {message or type(error).__name__}") from error
