@@ -68,6 +68,18 @@ def test_csv_dialects(newline: str, delimiter: str, encoding: str, folder: Path,
     assert labels.identities == dict.fromkeys(FILES, "anna")
 
 
+@pytest.mark.parametrize("name", ["my.tsv", "my.txt", "labels"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_with_a_header_may_have_any_name_and_blank_lines(
+    name: str, delimiter: str, folder: Path, tmp_path: Path
+) -> None:
+    rows = ["", delimiter.join(["file", "hat"]), "", *(delimiter.join([file, "1"]) for file in FILES), ""]
+    (tmp_path / name).write_text("\n".join(rows))
+    labels = open_folder(folder, tmp_path / name).read_labels()
+    assert labels.attribute_names == ("hat",)
+    assert labels.attributes == dict.fromkeys(FILES, b"\1")
+
+
 def test_quoted_name_with_a_comma(tmp_path: Path) -> None:
     source = tmp_path / "faces"
     source.mkdir()

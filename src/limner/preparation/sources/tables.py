@@ -98,7 +98,8 @@ def _stem(name: str) -> str:
 def read_table(file: str | Path, wanted: Collection[str], inside: ImageFiles | None = None) -> Table:
     """Read the lines of the images in `wanted` from a file, or from a file `inside` the source.
 
-    Understands CelebA's official files (with a line count and a header, or with neither) and CSVs with a header.
+    Understands CelebA's official files (with a line count and a header, or with neither) and, under any name, tables
+    with a header and commas, semicolons or tabs between the columns.
 
     Raises:
         UserError: naming the file and the line that is wrong.
@@ -118,7 +119,13 @@ def read_table(file: str | Path, wanted: Collection[str], inside: ImageFiles | N
     del data  # as large as the text
     if not text.strip():
         raise UserError(f"{shown(file)} is empty: it needs one line per image")
-    return _read_csv(text, file, wanted) if file.lower().endswith(".csv") else _read_official(text, file, wanted)
+    # CelebA's own files have spaces between their values, and none of these signs in their first line.
+    is_csv = file.lower().endswith((".csv", ".tsv")) or any(sign in _first_line(text) for sign in ",;\t")
+    return _read_csv(text, file, wanted) if is_csv else _read_official(text, file, wanted)
+
+
+def _first_line(text: str) -> str:
+    return text.lstrip().partition("\n")[0]
 
 
 def _read_official(text: str, file: str, wanted: Collection[str]) -> Table:
@@ -150,22 +157,23 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _read_csv(text: str, file: str, wanted: Collection[str]) -> Table:
-    delimiter = max(",;\t", key=text[: text.find("\n")].count)
+    delimiter = max(",;\t", key=_first_line(text).count)
 
     def read_lines() -> Iterator[tuple[int, list[str]]]:
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         try:
             for line in lines:
-                yield lines.line_num, line
+                if line:  # blank ones may come before the header too
+                    yield lines.line_num, line
         except csv.Error as error:
             raise UserError(f"{shown(file)}, line {lines.line_num}: {error}") from error
 
-    _, header = next(read_lines())
+    first, header = next(read_lines())
     header = [column.strip() for column in header]
     named, dropped = _columns(header, read_lines(), wanted)
     table = Table(file, _without(dropped, header), {})
     if _plain(header[named]) in map(_plain, wanted):
-        raise table.error(1, f"the header is missing, this line is about {header[named]}")
+        raise table.error(first, f"the header is missing, this line is about {header[named]}")
 
     def read_rows() -> Iterator[Row]:
         for number, line in islice(read_lines(), 1, None):
