@@ -6,7 +6,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -100,7 +100,7 @@ def _cache() -> Iterator[Check]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         check_place(folder / "writable")
-    except (OSError, UserError):
+    except OSError:
         yield Check("cache", f"{found}, cannot be written", "set LIMNER_CACHE in the environment to another folder")
     else:
         yield Check("cache", found)
@@ -123,8 +123,7 @@ def _shipped() -> Iterator[Check]:
 def _extras() -> Iterator[Check]:
     """The extras: which of their packages are there, in a version that Limner works with."""
     needed = [Requirement(line) for line in requires(SOURCE) or []]
-    extras = {str(line.marker).split('"')[1] for line in needed if line.marker and "extra ==" in str(line.marker)}
-    for extra in sorted(extras - {"dev"}):
+    for extra in sorted({*(metadata(SOURCE).get_all("Provides-Extra") or [])} - {"dev"}):
         own = [line for line in needed if line.marker and line.marker.evaluate({"extra": extra})]
         lacking = [why for line in own if (why := _lacks(line))]
         if lacking:

@@ -44,9 +44,17 @@ def _mount(place: Path, options: str) -> bool:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+def mounted() -> Iterator[list[Path]]:
+    """Places where something is mounted, until the test ends."""
+    places: list[Path] = []
+    yield places
+    for place in places:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, mounted: list[Path]) -> Callable[[str], Path]:
     """Gives a folder that is a disk of this size; the test is skipped where this user cannot mount one."""
-    mounted = []
 
     def make(size: str) -> Path:
         place = tmp_path / "disk"
@@ -55,18 +63,16 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         mounted.append(place)
         return place
 
-    yield make
-    for place in mounted:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+    return make
 
 
 @pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Full]:
+def full_disk(tmp_path: Path, mounted: list[Path]) -> Iterator[Full]:
     """A disk that is full or, where this user cannot mount one, a limit on the size of files."""
     place = tmp_path / "full"
     if _mount(place, f"size={ROOM}"):
+        mounted.append(place)
         yield Full(place, "no space left on device")
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
         return
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, before[1]))
@@ -75,9 +81,8 @@ def full_disk(tmp_path: Path) -> Iterator[Full]:
 
 
 @pytest.fixture
-def read_only(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
+def read_only(tmp_path: Path, mounted: list[Path]) -> Callable[[Path], Path]:
     """Gives a view of a folder through which nothing can be written."""
-    mounted = []
 
     def make(folder: Path) -> Path:
         if os.geteuid() != 0:
@@ -93,9 +98,7 @@ def read_only(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
                 mounted.append(place)
         return place
 
-    yield make
-    for place in mounted:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+    return make
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def load_reference(
     if not floors_kept:
         with work.progress("what training images score (once)", STEPS, "distances") as advance:
             if engine.is_main:
-                folder = _keep(identity, lambda to: floors(to, advance), work.quiet, floors_kept)
+                folder = _keep(identity, lambda to: floors(to, advance), work.quiet)
     if not engine.is_main:
         return Reference(real_rows, real_ND, train_rows, train_MD, {})
     return Reference(real_rows, real_ND, train_rows, train_MD, _FLOORS.validate_json((folder / FLOORS).read_bytes()))
@@ -175,7 +175,7 @@ def _shared_array(
 
     kept = _is_kept(identity, engine)
     if engine.is_main:
-        folder = _keep(identity, write, work.quiet, kept)
+        folder = _place(identity) if kept else _keep(identity, write, work.quiet)
         array: NDArray[Number] = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
         return array
     if not kept:
@@ -194,11 +194,9 @@ def _place(identity: dict[str, Any]) -> Path:
     return cache_folder() / "references" / f"{identity['extractor']}-{key}"
 
 
-def _keep(identity: dict[str, Any], make: Callable[[Path], None], quiet: bool, kept: bool) -> Path:
-    """The folder of the cache that keeps what is of this identity; `make` fills it where it is not `kept` yet."""
+def _keep(identity: dict[str, Any], make: Callable[[Path], None], quiet: bool) -> Path:
+    """The folder of the cache that keeps what is of this identity from now on; `make` fills it."""
     folder = _place(identity)
-    if kept:
-        return folder
     if folder.exists():
         _note(f"{folder} is damaged; its statistics are computed anew.", quiet)
     try:

@@ -113,7 +113,7 @@ def append_metrics(run: Path, results: Iterable[Result]) -> None:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
         whole = file.read() in (b"", b"\n")  # else a process was killed within the last line
         lines = "".join(f"{result.model_dump_json()}\n" for result in results)
-        file.write(f"{lines if whole else f'{chr(10)}{lines}'}".encode())
+        file.write((lines if whole else "\n" + lines).encode())
 
 
 def read_metrics(run: Path) -> list[Result]:

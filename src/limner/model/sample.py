@@ -111,9 +111,9 @@ def sample(
             _write_singles(out, batches, first, count, made_by, loaded.new_mark, advance)
         else:
             faces = []
-            for portion_NHWC in batches:
-                faces.append(portion_NHWC)
-                advance(len(portion_NHWC))
+            for batch_NHWC in batches:
+                faces.append(batch_NHWC)
+                advance(len(batch_NHWC))
             grid = Settings(first=first, count=count, columns=columns or math.ceil(math.sqrt(count)), **made_by)
             write_file(out, sampled_png(np.concatenate(faces), grid, loaded.new_mark()))
     return out
@@ -171,13 +171,13 @@ def _write_singles(
     index = first
     sweep(out)
     try:
-        for portion_NHWC in batches:
+        for batch_NHWC in batches:
             out.mkdir(parents=True, exist_ok=True)
-            for face_HWC in portion_NHWC:
+            for face_HWC in batch_NHWC:
                 settings = Settings(first=index, count=1, columns=1, **made_by)
                 write_file(out / f"{index:0{digits}d}.png", sampled_png(face_HWC[None], settings, new_mark()))
                 index += 1
-            advance(len(portion_NHWC))
+            advance(len(batch_NHWC))
     except OSError as error:
         raise MachineError(
             f"{fault_line(error)}. {index - first:,} of {count:,} faces are in {out}; for the others, repeat the "
