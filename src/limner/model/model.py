@@ -27,6 +27,7 @@ from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, write_file
 from limner.core.records import check_sum, read_record
 from limner.core.version import __version__
+from limner.core.weights import BoundedBy
 from limner.images.marks import Mark
 from limner.latent.labels import face_labels, rare_request, read_requested
 from limner.latent.latents import face_latents
@@ -101,10 +102,12 @@ class Model:
         config = read_config(folder)
         weights = folder / WEIGHTS
         check_sum(weights, config.weights_sha256, MEND)
-        generator = build_generator(config.generator, config.size, config.latent_size + len(config.attribute_names))
+        inputs = config.latent_size + len(config.attribute_names)
         try:
             tensors = load_file(weights)
             known_MA = tensors.pop(KNOWN, torch.empty(0, 0)).to(torch.uint8).numpy()
+            with BoundedBy(weights):
+                generator = build_generator(config.generator, config.size, inputs)
             generator.load_state_dict(tensors)
             if config.attribute_names and (not len(known_MA) or known_MA.shape[1:] != (len(config.attribute_names),)):
                 raise RuntimeError

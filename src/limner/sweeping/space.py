@@ -107,6 +107,8 @@ def _read_axis(text: str, settings: Mapping[str, object]) -> Axis:
     if ".." in parts[0]:
         return _read_range(text, key, parts, isinstance(settings.get(key), float))
     values = [toml_value(part) for part in parts]
+    if not all(isinstance(value, Value) for value in values):
+        raise UserError(f"--vary {text!r}: a value must be a number, a word, true or false.")
     if len(set(values)) < len(values) or len(values) < 2:
         raise UserError(f"--vary {text!r} needs at least two values, each once; --set is for a single one.")
     return Choice(key, tuple(values))
@@ -116,7 +118,7 @@ def _read_range(text: str, key: str, parts: Sequence[str], real: bool) -> Range:
     try:
         low, high = (tomllib.loads(f"value = {end}")["value"] for end in parts[0].split(".."))
         numbers = all(type(end) in (int, float) and math.isfinite(end) for end in (low, high))
-    except (ValueError, tomllib.TOMLDecodeError):
+    except (ValueError, OverflowError, RecursionError):  # not TOML, or no number that a setting could take
         numbers = False
     if not numbers or parts[1:] not in ([], ["log"]):
         raise UserError(f"--vary {text!r} is not of the form KEY=LOW..HIGH or KEY=LOW..HIGH,log with two numbers.")
