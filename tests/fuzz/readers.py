@@ -567,7 +567,8 @@ def studio_requests(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
         lambda pairs: quoted("/api/faces", [("model", model), *pairs])
     )
     parts = st.one_of(st.sampled_from(("api", "runs", "page", "..", "samples", "report", "%2e%2e", "%00", "a")), texts)
-    paths = st.lists(parts, max_size=5).map(lambda found: quoted("/" + "/".join(found), []))
+    # Two slashes at the beginning would name another host, says the client.
+    paths = st.lists(parts, max_size=5).map(lambda found: quoted("/" + "/".join(found).lstrip("/"), []))
     methods = st.sampled_from(("GET", "GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"))
     cases = st.one_of(
         bodies, st.tuples(st.just("GET"), queries, st.just(b"")), st.tuples(methods, paths, st.binary(max_size=20))

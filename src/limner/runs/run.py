@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from limner.core.errors import UserError
+from limner.core.files import sweep
 from limner.core.locks import try_lock
 from limner.core.records import parse_json, read_record
 
@@ -142,6 +143,12 @@ def _is_event(row: Any) -> bool:
         and all(isinstance(row.get(key, ""), str | NoneType) for key in WORDS)
         and NEEDED.get(row["event"], "event") in row
     )
+
+
+def sweep_run(run: Path) -> None:
+    """Remove what killed processes left half-written in a run."""
+    for folder in (run, run / SAMPLES, run / CHECKPOINTS):
+        sweep(folder)
 
 
 def is_run(path: Path) -> bool:
