@@ -8,6 +8,7 @@ Shapes: N images, Z latent, A attributes, C channels, H and W an image's height 
 import json
 import warnings
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -21,11 +22,11 @@ from limner.core.errors import UserError
 from limner.core.pixels import to_unit
 from limner.core.version import __version__
 from limner.latent.latents import face_latents
-from limner.model.model import Model, ModelConfig
+from limner.model.model import WEIGHTS, Model, ModelConfig
 from limner.networks import build_generator
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
 Precision = Literal["fp32", "fp16"]
 BATCHES = (1, 2, 7, 64)
@@ -84,8 +85,8 @@ def to_onnx(
     return OnnxFile(content, largest, float(difference_BCHW.mean()))
 
 
-def generator_graph(model: Model) -> "ModelProto":
-    """The computation of `ImageGenerator` in ONNX, with weights in fp32.
+def generator_graph(model: Model, optimize: bool = True) -> "ModelProto":
+    """The computation of `ImageGenerator` in ONNX, with weights in fp32; with `optimize`, some are folded into others.
 
     Raises UserError for a model of curves, and where onnxscript is missing.
     """
@@ -104,6 +105,7 @@ def generator_graph(model: Model) -> "ModelProto":
             network,
             example,
             dynamo=True,
+            optimize=optimize,
             external_data=False,
             input_names=["latents", "attributes"][: len(example)],
             output_names=["images"],
@@ -115,6 +117,52 @@ def generator_graph(model: Model) -> "ModelProto":
     for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
         part.ClearField("metadata_props")  # stack traces, with the paths of this machine
     return proto
+
+
+def graph_beside(folder: Path) -> bytes:
+    """`graph.onnx` for a model folder: its generator as ONNX whose weights are those in `model.safetensors` there.
+
+    It is tens of KiB, and only of use in that folder (`limner.model.graph`). Raises UserError as `generator_graph`, and
+    for a model whose weights ONNX does not take as they are stored, or of spherical latents.
+    """
+    from onnx import TensorProto, helper
+
+    model = Model.load(folder)
+    proto = generator_graph(model, optimize=False)  # which would fold norms into weights, and these are then others
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes
+
+    fold_constants(proto)
+    remove_unused_nodes(proto)
+    stored = _places(folder / WEIGHTS)
+    casts = []
+    for weight in proto.graph.initializer:
+        name = weight.name.removeprefix("generator.")
+        if name not in stored:
+            continue  # a constant
+        kind, shape, offset, length = stored[name]
+        if kind != "F16" or shape != list(weight.dims) or model.config.latent_distribution == "spherical":
+            raise UserError(f"{folder} can have no graph beside its weights: they are not fp16, or latents are spherical.")
+        casts.append(helper.make_node("Cast", [name], [weight.name], to=TensorProto.FLOAT))
+        outside = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT16, data_location=TensorProto.EXTERNAL)
+        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
+            outside.external_data.add(key=key, value=str(value))
+        weight.CopyFrom(outside)
+    _put_first(casts, proto)
+    helper.set_model_props(proto, _metadata(model.config, "fp16"))
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _places(weights: Path) -> dict[str, tuple[str, list[int], int, int]]:
+    """Of every tensor in a file of safetensors: its type, its shape, the byte at which it begins, and its length."""
+    with weights.open("rb") as file:
+        begin = 8 + (size := int.from_bytes(file.read(8), "little"))
+        header = json.loads(file.read(size))
+    header.pop("__metadata__", None)
+    return {
+        name: (one["dtype"], one["shape"], begin + one["data_offsets"][0], one["data_offsets"][1] - one["data_offsets"][0])
+        for name, one in header.items()
+    }
 
 
 def _folded(model: Model) -> nn.Module:
@@ -147,7 +195,11 @@ def _store_in_half(proto: "ModelProto") -> None:
                 raise UserError(f"The weight {name} is too large for fp16 (more than 65,504): export with fp32.")
             weight.CopyFrom(numpy_helper.from_array(half, f"{name}.fp16"))
             casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *proto.graph.node]
+    _put_first(casts, proto)
+
+
+def _put_first(nodes: "list[NodeProto]", proto: "ModelProto") -> None:
+    nodes = [*nodes, *proto.graph.node]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
 
