@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import limner
+from limner.core.errors import UserError
 from limner.core.files import sha256
 from limner.images.png import read_settings
 from limner.model.graph import GRAPH, GraphModel, has_graph
@@ -80,3 +81,11 @@ def test_an_image_is_made_again_by_what_made_it(tmp_path: Path) -> None:
         assert read_settings(first)["runtime"] == runtime
         again = recreate(first, tmp_path / f"{runtime}-again.png", model="faces")
         assert again.read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize("name", [GRAPH, WEIGHTS])
+def test_a_damaged_file_is_one_line(tmp_path: Path, name: str) -> None:
+    broken = shutil.copytree(FACES, tmp_path / "broken")
+    (broken / name).write_bytes((FACES / name).read_bytes()[:-5000])
+    with pytest.raises(UserError, match=rf"{name} .*: take a whole copy of the model\.$"):
+        GraphModel.load(broken)

@@ -9,7 +9,7 @@ import json
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -120,31 +120,34 @@ def generator_graph(model: Model, optimize: bool = True) -> "ModelProto":
 
 
 def graph_beside(folder: Path) -> bytes:
-    """`graph.onnx` for a model folder: its generator as ONNX whose weights are those in `model.safetensors` there.
+    """`graph.onnx` of a model folder: its generator as ONNX whose weights are those in `model.safetensors` there.
 
-    It is tens of KiB, and only of use in that folder (`limner.model.graph`). Raises UserError as `generator_graph`, and
-    for a model whose weights ONNX does not take as they are stored, or of spherical latents.
+    It has tens of KiB, and is of use in that folder alone (`limner.model.graph`). Raises UserError as
+    `generator_graph`, and for weights that are not stored in fp16 and for spherical latents.
     """
     from onnx import TensorProto, helper
 
     model = Model.load(folder)
-    proto = generator_graph(model, optimize=False)  # which would fold norms into weights, and these are then others
+    if model.config.latent_distribution == "spherical":
+        raise UserError(f"{folder} has spherical latents: there can be no graph beside its weights.")
+    proto = generator_graph(model, optimize=False)
     from onnxscript.optimizer import fold_constants, remove_unused_nodes
 
     fold_constants(proto)
     remove_unused_nodes(proto)
-    stored = _places(folder / WEIGHTS)
+    stored = _stored(folder / WEIGHTS)
     casts = []
     for weight in proto.graph.initializer:
         name = weight.name.removeprefix("generator.")
         if name not in stored:
             continue  # a constant
-        kind, shape, offset, length = stored[name]
-        if kind != "F16" or shape != list(weight.dims) or model.config.latent_distribution == "spherical":
-            raise UserError(f"{folder} can have no graph beside its weights: they are not fp16, or latents are spherical.")
+        place = stored[name]
+        if (place["dtype"], place["shape"]) != ("F16", list(weight.dims)):
+            raise UserError(f"{name} in {folder / WEIGHTS} is not in fp16: there can be no graph beside the weights.")
         casts.append(helper.make_node("Cast", [name], [weight.name], to=TensorProto.FLOAT))
-        outside = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT16, data_location=TensorProto.EXTERNAL)
-        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
+        outside = TensorProto(name=name, dims=weight.dims, data_type=TensorProto.FLOAT16)
+        outside.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", WEIGHTS), ("offset", place["begin"]), ("length", place["length"])):
             outside.external_data.add(key=key, value=str(value))
         weight.CopyFrom(outside)
     _put_first(casts, proto)
@@ -153,16 +156,16 @@ def graph_beside(folder: Path) -> bytes:
     return content
 
 
-def _places(weights: Path) -> dict[str, tuple[str, list[int], int, int]]:
-    """Of every tensor in a file of safetensors: its type, its shape, the byte at which it begins, and its length."""
+def _stored(weights: Path) -> dict[str, dict[str, Any]]:
+    """Of every tensor in a file of safetensors: dtype, shape, the byte at which it begins, and its length."""
     with weights.open("rb") as file:
-        begin = 8 + (size := int.from_bytes(file.read(8), "little"))
-        header = json.loads(file.read(size))
-    header.pop("__metadata__", None)
-    return {
-        name: (one["dtype"], one["shape"], begin + one["data_offsets"][0], one["data_offsets"][1] - one["data_offsets"][0])
-        for name, one in header.items()
-    }
+        size = int.from_bytes(file.read(8), "little")
+        tensors = json.loads(file.read(size))
+    tensors.pop("__metadata__", None)
+    for place in tensors.values():
+        begin, end = place["data_offsets"]
+        place |= {"begin": 8 + size + begin, "length": end - begin}
+    return tensors  # type: ignore[no-any-return]
 
 
 def _folded(model: Model) -> nn.Module:

@@ -7,10 +7,10 @@ from limner.core.randomness import stream
 
 
 def face_numbers(seed: int, first: int, count: int, latent: int, distribution: str) -> NDArray[np.float32]:
-    """Of the faces `first` ... `first + count - 1` of `seed`: `count` x `latent`, float32, uniform on [-1, 1] or normal.
+    """Of the faces `first` ... `first + count - 1` of `seed`: `count` x `latent`, float32.
 
-    Each face has a random stream of its own. Normal ones are the latents of a `gaussian` model; those of a `spherical`
-    one are their directions.
+    They are uniform on [-1, 1] where the distribution is, and else normal: the latents of a `gaussian` model, and the
+    directions of those of a `spherical` one. Each face has a random stream of its own.
     """
     return np.stack([_one_face(seed, first + k, latent, distribution) for k in range(count)])
 

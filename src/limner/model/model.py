@@ -125,14 +125,16 @@ class Model(Sampler):
 
     @cached_property
     def _generator_bf16(self) -> nn.Module:
-        """The generator with the weights that autocast casts in every pass already cast: the same images.
+        """The generator with the weights that autocast casts in every pass already cast.
 
-        Biases stay: where a layer adds its bias itself, autocast does not cast it.
+        Biases too: one in fp32 that a layer adds itself, as our transposed convolutions do, would make all that follows
+        them fp32, with twice the memory to move.
         """
         generator: nn.Module = copy.deepcopy(self.generator)
         for module in generator.modules():
             if isinstance(module, CAST) and not is_parametrized(module):
-                module.weight.data = module.weight.to(torch.bfloat16)
+                for parameter in module.parameters():
+                    parameter.data = parameter.to(torch.bfloat16)
         return generator
 
 

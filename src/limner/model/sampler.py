@@ -6,7 +6,7 @@ face whatever is sampled beside it.
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,16 +154,16 @@ class Sampler(ABC):
     def _batches(
         self, count: int, seed: int, truncation: float, first: int, precision: str, labels_NA: NDArray[np.uint8]
     ) -> Iterator[NDArray[np.uint8]]:
+        def images(part: slice) -> NDArray[np.uint8]:
+            n = part.stop - part.start
+            z_BZ = self._latents(seed, first + part.start, n) * np.float32(truncation)
+            y_BA = labels_NA[part].astype(np.float32)
+            # A pass of another size could give other last bits.
+            z_BZ, y_BA = (np.pad(t_BK, ((0, self._pass_size - n), (0, 0))) for t_BK in (z_BZ, y_BA))
+            return self._images(z_BZ, y_BA, precision)[:n]
+
         for some in batches_of(count, BATCH):
-            passes = []
-            for part in batches_of(some.stop, self._pass_size, first=some.start):
-                n = part.stop - part.start
-                z_BZ = self._latents(seed, first + part.start, n) * np.float32(truncation)
-                y_BA = labels_NA[part].astype(np.float32)
-                # A pass of another size could give other last bits.
-                z_BZ, y_BA = (np.pad(t_BK, ((0, self._pass_size - n), (0, 0))) for t_BK in (z_BZ, y_BA))
-                passes.append(self._images(z_BZ, y_BA, precision)[:n])
-            yield np.concatenate(passes)
+            yield np.concatenate(list(self._map(images, batches_of(some.stop, self._pass_size, first=some.start))))
 
     def new_mark(self) -> Mark:
         """The mark of a file that is being generated with this model."""
@@ -177,6 +177,10 @@ class Sampler(ABC):
     @property
     def _pass_size(self) -> int:
         return CPU_PASS
+
+    def _map(self, images: Callable[[slice], NDArray[np.uint8]], parts: Iterable[slice]) -> Iterator[NDArray[np.uint8]]:
+        """`images` of every part of a batch, in their order."""
+        return map(images, parts)
 
     @abstractmethod
     def _latents(self, seed: int, first: int, count: int) -> NDArray[np.float32]:
