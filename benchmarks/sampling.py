@@ -108,9 +108,9 @@ def table(told: dict[str, Any]) -> str:
     before, after = (f"{load[when][0]:.1f}" for when in ("before", "after"))
     lines += [
         "",
-        f"Medians of samples in turn: {machine['device_name']}, {machine['threads']} threads, {told['date'][:10]}, load "
-        f"average {before} before and {after} after ([results](../benchmarks/results/{RESULTS.name})). The plain call is "
-        "PyTorch's: layers of `torch.nn`, NCHW, fp32, batches of 64.",
+        f"Medians of samples in turn: {machine['device_name']}, {machine['threads']} threads, {told['date'][:10]}, "
+        f"load average {before} before and {after} after ([results](../benchmarks/results/{RESULTS.name})). The plain "
+        "call is PyTorch's: layers of `torch.nn`, NCHW, fp32, batches of 64.",
     ]
     return "\n".join(lines)
 
