@@ -11,6 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from limner.core.arguments import checked
 from limner.core.errors import UserError
 from limner.core.files import check_place
 from limner.core.records import check_sum
@@ -35,6 +36,7 @@ class Check:
     """Nothing but what asks for it will not work."""
 
 
+@checked
 def checks(as_json: bool = False) -> bool:
     """Look at everything and print it, a line each, or all of it as JSON. Returns whether everything works.
 

@@ -1,5 +1,10 @@
 """What ends a command with one line (a user's mistake, a request to stop, a process that is lost), or ends its work."""
 
+from reprlib import Repr
+from typing import Any
+
+MOST_SHOWN = 60  # characters of a wrong value in a message
+
 
 class UserError(Exception):
     """Something the user gave is wrong. The message is one line: what is wrong, where, and how to mend it.
@@ -31,3 +36,19 @@ class MachineError(Exception):
 
 class Abandoned(Exception):
     """Work was given up, for one of the processes that share it was asked to stop."""
+
+
+class _Brief(Repr):
+    repr_bytes = Repr.repr_str
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write out one of more than 4,300 digits, and nobody wants to read one of 100.
+        return super().repr_int(x, level) if x.bit_length() < 1000 else f"a whole number of {x.bit_length():,} bits"
+
+
+def brief(value: Any) -> str:
+    """A wrong value as it may stand in a message: its `repr` in one line, cut short, whatever it is."""
+    short = _Brief()
+    short.maxstring = short.maxother = short.maxlong = 2 * MOST_SHOWN
+    text = " ".join(short.repr(value).split())
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."

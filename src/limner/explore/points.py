@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from limner.core.arguments import checked
 from limner.core.batching import batches_of
 from limner.core.errors import UserError
 from limner.core.version import __version__
@@ -39,8 +40,11 @@ class Points:
         return Points(self.z_NZ[rows], self.y_NA[rows])
 
     @classmethod
+    @checked
     def join(cls, parts: Sequence["Points"]) -> Self:
-        """The points of all parts, one after the other."""
+        """The points of all parts, one after the other; raises UserError where there are none."""
+        if not parts:
+            raise UserError("There are no points to join: name at least one face.")
         return cls(torch.cat([part.z_NZ for part in parts]), torch.cat([part.y_NA for part in parts]))
 
     def batches(self) -> Iterator["Points"]:
