@@ -50,8 +50,8 @@ def classes_of(hint: Any) -> set[type]:
 def methods_of(kind: type) -> Table:
     """The public methods that a class of Limner's, or one above it, defines."""
     names = {name for base in kind.__mro__ if base.__module__.startswith("limner.") for name in vars(base)}
-    found = {name: getattr(kind, name) for name in names if not name.startswith("_")}
-    return {f"{kind.__name__}.{name}": one for name, one in found.items() if inspect.isfunction(one) or inspect.ismethod(one)}
+    found = {f"{kind.__name__}.{name}": getattr(kind, name) for name in names if not name.startswith("_")}
+    return {title: one for title, one in found.items() if inspect.isfunction(one) or inspect.ismethod(one)}
 
 
 def with_methods(functions: Table) -> Table:
@@ -184,7 +184,7 @@ class Things:
 
     def owner(self, title: str) -> list[Any]:
         """The object whose method this is."""
-        owners = (self.model, self.faces, self.directions, self.judge, self.result, self.result.conditions)
+        owners = (self.model, self.faces, self.directions, self.judge, self.result, self.result.conditions())
         of = {type(one).__name__: one for one in owners}
         return [of[title.partition(".")[0]]] if "self" in PARAMETERS[title] else []
 
@@ -261,7 +261,7 @@ ARRAYS = [
     np.zeros((3, 7), np.uint8),
     np.zeros((3, 7), np.float32),
     np.array([10**6]),
-    np.array([-100]),
+    np.array([-1000]),
 ]
 ZERO_FITS = {"seed", "first", "heldout", "truncation", "variation"}
 EMPTY_FITS = {"overrides", "with_", "without", "attributes", "data"}
@@ -345,7 +345,7 @@ def test_what_fits_is_taken() -> None:
         words: str | Sequence[str] = (),
         path: Path = Path(),
         choice: Literal["a", 1] = "a",
-        strengths: Mapping[str, float] = {},  # noqa: B006
+        strengths: Mapping[str, float] = {},
         x_NA: NDArray[np.uint8] | None = None,
     ) -> tuple[Any, ...]:
         return count, share, on, words, path, choice, strengths, x_NA

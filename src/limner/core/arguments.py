@@ -121,7 +121,7 @@ def _check_limits(name: str, value: Any, kinds: Sequence[Any]) -> None:
     if isinstance(value, int) and float not in kinds and not -(1 << BITS - 1) <= value < 1 << BITS - 1:
         raise UserError(f"{name} is {brief(value)}; it must be less than 2**{BITS - 1}.")
     if isinstance(value, str | Path):
-        most = MOST_OF_LIST if Sequence in map(get_origin, kinds) else MOST_CHARACTERS
+        most = MOST_OF_LIST if any(get_origin(kind) is Sequence for kind in kinds) else MOST_CHARACTERS
         if len(text := str(value)) > most:
             raise UserError(f"{name} is {brief(text)}, {len(text):,} characters; it must be at most {most:,}.")
         if not _is_plain(text):

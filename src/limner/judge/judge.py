@@ -140,7 +140,7 @@ class Judge:
 
     def _think(self, features_ND: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if features_ND.shape[1] != self.backbone.dimension:
-            raise UserError(f"features_ND has {features_ND.shape[1]:,} columns; they must be {self.backbone.dimension:,}.")
+            raise UserError(f"features_ND has {features_ND.shape[1]} columns; it must have {self.backbone.dimension}.")
         with torch.inference_mode():
             hidden_NK, logits_NA = self._head(torch.from_numpy(features_ND))
         return hidden_NK.numpy(), logits_NA.numpy()
