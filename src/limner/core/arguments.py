@@ -119,7 +119,7 @@ def _is(value: Any, kind: Any) -> bool:
 def _check_limits(name: str, value: Any, kinds: Sequence[Any]) -> None:
     """Raise UserError where a value of the right type is none that could be used."""
     if isinstance(value, int) and float not in kinds and not -(1 << BITS - 1) <= value < 1 << BITS - 1:
-        raise UserError(f"{name} is {brief(value)}; it must be less than 2**{BITS - 1}.")
+        raise UserError(f"{name} is {brief(value)}; it must lie between -2**{BITS - 1} and 2**{BITS - 1} - 1.")
     if isinstance(value, str | Path):
         most = MOST_OF_LIST if any(get_origin(kind) is Sequence for kind in kinds) else MOST_CHARACTERS
         if len(text := str(value)) > most:

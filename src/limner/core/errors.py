@@ -49,6 +49,12 @@ class _Brief(Repr):
 def brief(value: Any) -> str:
     """A wrong value as it may stand in a message: its `repr` in one line, cut short, whatever it is."""
     short = _Brief()
-    short.maxstring = short.maxother = short.maxlong = 2 * MOST_SHOWN
-    text = " ".join(short.repr(value).split())
+    short.maxstring = short.maxother = short.maxlong = MOST_SHOWN
+    return one_line(short.repr(value))
+
+
+def one_line(text: str) -> str:
+    """A name that somebody else chose as it may stand in a message: without line breaks and the like, cut short."""
+    text = "".join(sign if sign.isprintable() else " " for sign in text[: 2 * MOST_SHOWN])
+    text = " ".join(text.split())
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."

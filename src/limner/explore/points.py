@@ -17,7 +17,7 @@ from torch import Tensor
 
 from limner.core.arguments import checked
 from limner.core.batching import batches_of
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief
 from limner.core.version import __version__
 from limner.images.png import generated_png
 from limner.latent.latents import face_latents
@@ -113,5 +113,5 @@ def provenance(model: Model, command: str, **settings: Any) -> dict[str, Any]:
 
 def _read_face(name: str) -> tuple[int, int]:
     if (found := FACE.fullmatch(name)) is None:
-        raise UserError(f"{name!r} is no face: give SEED:INDEX, two whole numbers from 0, such as 0:3.")
+        raise UserError(f"{brief(name)} is no face: give SEED:INDEX, two whole numbers from 0, such as 0:3.")
     return int(found[1]), int(found[2])
