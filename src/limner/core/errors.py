@@ -53,8 +53,8 @@ def brief(value: Any) -> str:
     return one_line(short.repr(value))
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, most: int = MOST_SHOWN) -> str:
     """A name that somebody else chose as it may stand in a message: without line breaks and the like, cut short."""
-    text = "".join(sign if sign.isprintable() else " " for sign in text[: 2 * MOST_SHOWN])
+    text = "".join(sign if sign.isprintable() else " " for sign in text[: 2 * most])
     text = " ".join(text.split())
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
