@@ -141,7 +141,7 @@ def test_an_override_that_is_too_much_or_replaces_a_table_is_one_short_line(over
     ],
     ids=["lists", "dotted keys", "tables", "5,001 digits", "64 bits", "inline tables"],
 )
-def test_toml_that_is_too_much_is_one_line_in_recipes_protocols_and_sweeps(tmp_path: Path, content: str) -> None:
+def test_toml_that_is_too_much_is_one_line_in_recipes_and_protocols(tmp_path: Path, content: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(content)
     for read in (load_recipe, load_protocol):
