@@ -13,8 +13,10 @@ from limner.cli import main
 from limner.model.shipped import FOLDER
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+def run(monkeypatch: pytest.MonkeyPatch, *words: str, imports: bool = False) -> int:
     monkeypatch.setattr(sys, "argv", ["limner", "checks", *words])
+    if not imports:  # of all extras, they take seconds
+        monkeypatch.setattr(module, "_import_problem", lambda packages: "")
     with pytest.raises(SystemExit) as left:
         main()
     return int(left.value.code or 0)
@@ -87,3 +89,60 @@ def test_a_torch_that_cannot_be_imported_is_one_line(
     monkeypatch.setitem(sys.modules, "torch", None)
     assert run(monkeypatch) == 1
     assert line_of(capsys, "torch").endswith("pip install --force-reinstall torch")
+
+
+def test_an_extra_that_cannot_be_imported_is_named_with_the_command_that_mends_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "av.py").write_text("raise ImportError('libavcodec.so.99: no such file\\n\x1b[31m')")
+    (tmp_path / "uvicorn.py").write_text("import os; os._exit(7)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(module, "requires", lambda _: ["av>=14; extra == 'video'", "uvicorn; extra == 'studio'"])
+    assert run(monkeypatch, imports=True) == 0
+    printed = capsys.readouterr().out
+    assert "cannot be imported (ImportError: libavcodec.so.99: no such file)" in printed
+    assert "pip install --force-reinstall 'av>=14'" in printed
+    assert "cannot be imported (status 7): pip install --force-reinstall 'uvicorn'" in printed
+    assert all(line.isprintable() for line in printed.splitlines())
+
+
+def test_an_import_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "av.py").write_text("import time; time.sleep(600)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(module, "LONGEST_IMPORT", 1)
+    assert module._import_problem(["av"]) == "importing av takes more than 1 s"
+
+
+def test_what_is_imported_of_the_extras_is_what_limner_imports() -> None:
+    """Every extra that is installed here can be imported by the names that the check has."""
+    extras = ["mtcnn", "c2pa-python", "cryptography", "pillow-heif", "huggingface_hub", "filelock", "av"]
+    assert module._import_problem([name for name in extras if is_installed(name)]) == ""
+    assert "No module named 'limner_is_not'" in module._import_problem(["limner_is_not"])
+
+
+def is_installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def test_a_folder_that_has_gone_and_a_home_that_cannot_be_read_end_no_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Path, "rglob", refuse)
+    assert run(monkeypatch, "--json") == 1
+    found = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert "Permission denied" in found["cache"]["found"]
+    assert "LIMNER_CACHE" in found["cache"]["mend"]
+    assert "cannot be looked at" in found["disk"]["found"]
+    assert found["faces"]["found"] == "whole"
+    assert set(found["disk"]) == {"name", "found", "mend", "optional"}

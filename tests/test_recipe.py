@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from limner.core.errors import UserError
+from limner.evaluation.protocol import load_protocol
 from limner.recipes import recipe_headers, recipe_names, recipe_text
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Adam, Sgd
+from limner.recipes.toml import read_toml, toml_value
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -92,6 +94,67 @@ def test_wrong_file(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         load_recipe(path)
     assert "\n" not in str(caught.value)
+
+
+DEEP, LONG = "[" * 50_000, "1" + "0" * 5000
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([f"generator.width={DEEP}"], "more than 20 tables or lists"),
+        (["generator.width=" + "[1," * 30 + "]" * 30], "more than 20 tables or lists"),
+        ([f"schedule.images={LONG}"], "whole number of more than 64 bits"),
+        (["schedule.images=9223372036854775808"], "whole number of more than 64 bits"),
+        ([f"optimizer.generator.lr={LONG}"], "whole number of more than 64 bits"),
+        (["a." * 5000 + "b=1"], "no such setting"),
+        (["optimizer." + "a." * 5000 + "b=1"], "no such setting"),
+        (["generator." + "x" * 5000 + "=1"], "there is no setting generator.xxx"),
+        (["generator.width=" + "x" * 5000], "generator.width = 'xxx"),
+        (["generator.network=" + "x" * 5000], "generator.network = 'xxx"),
+        (["a\nb=1"], "there is no setting a b"),
+        (["optimizer.generator=3"], "optimizer.generator = 3"),
+        (["optimizer.generator.name=sgd", "optimizer.generator=3"], "optimizer.generator = 3"),
+        (["optimizer.generator.name=sgd", "optimizer=3"], "optimizer"),
+        (["generator.network=dcgan", "generator=[]"], "generator"),
+        (["objective.name=[1]"], "objective.name = [1]"),
+    ],
+)
+def test_an_override_that_is_too_much_or_replaces_a_table_is_one_short_line(overrides: list[str], words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_recipe("dcgan", overrides)
+    message = str(caught.value)
+    assert words in message
+    assert message.isprintable()
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"name = {DEEP}",
+        "a." * 5000 + "b = 1",
+        f"[{'a.' * 5000}b]",
+        f"name = {LONG}",
+        f"[data]\nsizes = [[1], [{2**63}]]",
+        "[[a]]\nb = " + "{a=" * 50 + "1" + "}" * 50,
+    ],
+    ids=["lists", "dotted keys", "tables", "5,001 digits", "64 bits", "inline tables"],
+)
+def test_toml_that_is_too_much_is_one_line_in_recipes_and_protocols(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    for read in (load_recipe, load_protocol):
+        with pytest.raises(UserError, match=r"mine\.toml is not valid TOML: (more than 20|a whole number)") as caught:
+            read(path)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_deepest_and_the_largest_that_are_read() -> None:
+    assert read_toml("a = " + "[" * 18 + "]" * 18)
+    assert read_toml(f"a = {2**63 - 1}\nb = {-(2**63)}") == {"a": 2**63 - 1, "b": -(2**63)}
+    assert toml_value("words") == "words"
+    assert toml_value("true") is True
 
 
 def test_wrong_name() -> None:

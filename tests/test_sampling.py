@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import limner
 from limner import cli
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief
 from limner.core.files import sha256
 from limner.core.pixels import to_pixels
 from limner.images.png import generated_png, read_settings
@@ -219,6 +219,39 @@ def test_recreate_refuses_another_model(model_folder: Path, tmp_path: Path) -> N
         recreate(plain, tmp_path / "again.png")
     with pytest.raises(UserError, match="not a PNG"):
         recreate(Path(__file__), tmp_path / "again.png")
+    assert not (tmp_path / "again.png").exists()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"model": "a\0b"},
+        {"model": "two\nlines"},
+        {"model": "a" * 100_000},
+        {"model": "\ud800"},
+        {"seed": 10**400},
+        {"first": 2**63},
+        {"count": 10**9},
+        {"columns": -1},
+        {"truncation": 1e300},
+        {"with_": ["a\0b"]},
+        {"with_": ["x" * 100_000]},
+        {"with_": ["smiling"] * 20_000},
+        {"two\nlines" * 999: 1},
+    ],
+    ids=brief,
+)
+def test_settings_that_somebody_else_wrote_are_one_short_line(
+    changed: dict[str, object], model_folder: Path, tmp_path: Path
+) -> None:
+    out = sample(model_folder, tmp_path / "faces.png", count=1, quiet=True)
+    theirs = tmp_path / "theirs.png"
+    theirs.write_bytes(generated_png(Image.new("RGB", (8, 8)), {**read_settings(out), **changed}))
+    with pytest.raises(UserError) as refused:
+        recreate(theirs, tmp_path / "again.png")
+    message = str(refused.value).replace(str(theirs), "")
+    assert message.isprintable()
+    assert len(message) < 300
     assert not (tmp_path / "again.png").exists()
 
 

@@ -3,15 +3,19 @@
 import json
 import os
 import platform
+import re
 import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from limner.core.errors import UserError
+from limner.core.arguments import checked
+from limner.core.errors import UserError, one_line
 from limner.core.files import check_place
 from limner.core.records import check_sum, parse_json
 from limner.features.cache import cache_folder
@@ -21,6 +25,10 @@ from limner.model.shipped import shipped_models
 MEND = "install Limner again: pip install --force-reinstall --no-deps limner"
 LEAST_MEMORY, LEAST_DISK = 2.0, 2.0  # GiB that a training of 64 x 64 and a prepared CelebA take, about
 SOURCE = "limner"
+LONGEST_IMPORT = 120  # seconds
+# The names of packages that are imported by another one. Importing mtcnn itself would need TensorFlow; Limner reads its
+# weights, by joblib.
+MODULES = {"c2pa-python": "c2pa", "mtcnn": "joblib", "pillow-heif": "pillow_heif"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Check:
     """Nothing but what asks for it will not work."""
 
 
+@checked
 def checks(as_json: bool = False) -> bool:
     """Look at everything and print it, a line each, or all of it as JSON. Returns whether everything works.
 
@@ -88,22 +97,26 @@ def _memory() -> Iterator[Check]:
 
 
 def _disk() -> Iterator[Check]:
-    free = shutil.disk_usage(Path()).free / 2**30
+    try:
+        place, free = Path().resolve(), shutil.disk_usage(Path()).free / 2**30
+    except OSError as error:
+        yield Check("disk", f"this folder cannot be looked at ({error.strerror})", "change to another one")
+        return
     mend = f"a prepared CelebA and a run need about {LEAST_DISK:g} GiB: free some space" if free < LEAST_DISK else ""
-    yield Check("disk", f"{free:.1f} GiB free in {Path().resolve()}", mend)
+    yield Check("disk", f"{free:.1f} GiB free in {place}", mend)
 
 
 def _cache() -> Iterator[Check]:
     folder = cache_folder()
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
-    found = f"{folder}, {size / 2**20:,.0f} MiB"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         check_place(folder / "writable")
-    except OSError:
-        yield Check("cache", f"{found}, cannot be written", "set LIMNER_CACHE in the environment to another folder")
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    except OSError as error:
+        found = f"{folder} cannot be read and written ({error.strerror})"
+        yield Check("cache", found, "set LIMNER_CACHE in the environment to another folder")
     else:
-        yield Check("cache", found)
+        yield Check("cache", f"{folder}, {size / 2**20:,.0f} MiB")
 
 
 def _shipped() -> Iterator[Check]:
@@ -121,15 +134,37 @@ def _shipped() -> Iterator[Check]:
 
 
 def _extras() -> Iterator[Check]:
-    """The extras: which of their packages are there, in a version that Limner works with."""
+    """The extras: which of their packages are there, in a version that Limner works with, and can be imported."""
     needed = [Requirement(line) for line in requires(SOURCE) or []]
-    for extra in sorted({*(metadata(SOURCE).get_all("Provides-Extra") or [])} - {"dev"}):
-        own = [line for line in needed if line.marker and line.marker.evaluate({"extra": extra})]
-        lacking = [why for line in own if (why := _lacks(line))]
-        if lacking:
-            yield Check(f"limner[{extra}]", ", ".join(lacking), f"pip install 'limner[{extra}]'", optional=True)
+    extras = sorted({*(metadata(SOURCE).get_all("Provides-Extra") or [])} - {"dev"})
+    own = {
+        extra: [line for line in needed if line.marker and line.marker.evaluate({"extra": extra})] for extra in extras
+    }
+    lacking = {extra: [why for line in lines if (why := _lacks(line))] for extra, lines in own.items()}
+    whole = [line.name for extra in extras if not lacking[extra] for line in own[extra]]
+    all_import = not _import_problem(whole)  # in one process, a tenth of the time
+    for extra, lines in own.items():
+        if lacking[extra]:
+            yield Check(f"limner[{extra}]", ", ".join(lacking[extra]), f"pip install 'limner[{extra}]'", optional=True)
+        elif not all_import and (problem := _import_problem([line.name for line in lines])):
+            packages = " ".join(f"'{str(line).partition(';')[0]}'" for line in lines)
+            yield Check(f"limner[{extra}]", problem, f"pip install --force-reinstall {packages}", optional=True)
         else:
-            yield Check(f"limner[{extra}]", ", ".join(f"{line.name} {version(line.name)}" for line in own))
+            yield Check(f"limner[{extra}]", ", ".join(f"{line.name} {version(line.name)}" for line in lines))
+
+
+def _import_problem(packages: Sequence[str]) -> str:
+    """What Python says when a process of its own imports these packages; empty: nothing."""
+    modules = ", ".join(MODULES.get(name, name) for name in packages)
+    try:
+        command = [sys.executable, "-P", "-c", f"import {modules}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_IMPORT, check=False)
+    except subprocess.TimeoutExpired:
+        return f"importing {modules} takes more than {LONGEST_IMPORT} s"
+    if done.returncode == 0:
+        return ""
+    said = re.findall(r"^\S*Error.*", done.stderr, re.MULTILINE) or [f"status {done.returncode}"]
+    return f"cannot be imported ({one_line(said[-1], 200)})"
 
 
 def _lacks(requirement: Requirement) -> str:

@@ -21,6 +21,8 @@ def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
     Raises UserError where `out` holds something else, or holds a demo and `force` is not given.
     """
     out = Path(out)
+    if minutes <= 0:
+        raise UserError(f"--minutes is {minutes}; it must be above 0.")
     data, run, faces, shipped = out / "data", out / "run", out / "faces.png", out / "shipped.png"
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: name another folder.")

@@ -54,10 +54,12 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(typed: str, nearest: st
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("typed", ["", "---", "xyzzy", "мужчина"])
+@pytest.mark.parametrize("typed", ["", "---", "xyzzy", "мужчина", "a" * 200, "ab" * 30_000, "\n\0" * 50])
 def test_nonsense_is_refused_too(typed: str) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError) as refusal:
         match_attribute(typed, CELEBA_ATTRIBUTES)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 200
 
 
 def test_data_without_attributes_says_so() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from broken import CELEBA_LABELS, celeba, zip_of
 
+from limner.core.errors import UserError
 from limner.preparation.prepare import prepare
 from limner.preparation.sources.celeba import open_celeba
 from limner.preparation.sources.folder import Source
@@ -91,6 +92,27 @@ def test_annotations_may_know_more_and_must_know_each(official: Path) -> None:
     source = open_celeba(official)
     assert source is not None
     assert source.read_labels().missing == {"000003.jpg": "no line in list_eval_partition.txt"}
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 5000, "0" * 5000, "٣" * 5000, "4"])
+def test_a_number_of_images_that_is_another_is_one_short_line(official: Path, number: str) -> None:
+    file = official / "list_attr_celeba.txt"
+    file.write_text(number + "\n" + file.read_text().partition("\n")[2])
+    source = open_celeba(official)
+    assert source is not None
+    with pytest.raises(UserError, match=r"line 1: promises \d+(\.\.\.)? images, 3 lines follow") as refusal:
+        source.read_labels()
+    assert len(str(refusal.value).replace(str(official), "")) < 200
+
+
+def test_a_label_as_long_as_a_book_is_one_short_line(official: Path) -> None:
+    file = official / "list_attr_celeba.txt"
+    file.write_text(file.read_text().replace(" -1", " " + "x" * 100_000, 1))
+    source = open_celeba(official)
+    assert source is not None
+    with pytest.raises(UserError, match="the label 'xxx") as refusal:
+        source.read_labels()
+    assert len(str(refusal.value).replace(str(official), "")) < 300
 
 
 def test_default_crop_and_licence(official: Path) -> None:

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from stand_ins import SquareMeans
 
+from limner.model.model import Model
+
 if TYPE_CHECKING:
     from limner.data.packed import PackedFaces
 
@@ -40,13 +42,14 @@ def own_cache(no_user_s_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return tmp_path / "cache"
 
 
-class Painted:
+class Painted(Model):
     """A model that draws what `paint(seed, first, labels_NA)` says, in batches of at most 64."""
+
+    precision = "fp32"
 
     def __init__(self, paint: Callable[[int, int, NDArray[np.uint8] | None], Images], **config: Any) -> None:
         self.paint = paint
         self.device = torch.device("cpu")
-        self.precision = "fp32"
         facts: dict[str, Any] = {
             "size": 32,
             "recipe": "painted",

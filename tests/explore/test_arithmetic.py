@@ -53,6 +53,8 @@ def test_expressions(expression: str, expected: list[tuple[float, Any]]) -> None
         ("no", "names no attribute after its last word"),
         (" ", "is empty"),
         ("0:3:4", "no attribute"),
+        ("smiling" + " " * 60_000 + "+", "60,008 characters; the most is 1,000"),
+        ("smiling + " + "9" * 500 + " male", "too large a coefficient"),
     ],
 )
 def test_expressions_that_cannot_be_read_are_one_line(expression: str, message: str) -> None:

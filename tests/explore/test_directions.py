@@ -109,6 +109,7 @@ def test_an_edited_face_stands_beside_what_it_was(directions_folder: Path, tmp_p
     [
         ("smiling", "'smiling' is no change: give ATTRIBUTE=STRENGTH"),
         ("smiling=much", "is no change"),
+        ("smiling" + " " * 60_000 + "much", "is no change"),
         ("smiling=11", "is too strong"),
         ("bald=1", "no attribute 'bald'; the nearest is"),
         ("", "Nothing is to be changed"),

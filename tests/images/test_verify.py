@@ -1,8 +1,13 @@
 """limner verify: every kind of file that Limner generates says by what, when and how; nothing else does."""
 
+import importlib.util
 import json
+import struct
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -141,3 +146,95 @@ def test_command(
     assert "trainedAlgorithmicMedia" in said[0]
     assert '"seed": 8' in said[0]
     assert json.loads(said[1])["mark"]["provider"] == "Limner"
+
+
+def chunk(name: bytes, length: int) -> bytes:
+    """The beginning of a chunk of a PNG that says it is so long."""
+    return struct.pack(">I4s", length, name)
+
+
+def large_files(folder: Path, walk: Callable[[str], Path]) -> dict[str, bool]:
+    """Files of 10 GiB with hardly anything in them, and whether they say that Limner generated them."""
+    png = generated_png(Image.new("RGB", (8, 8)), {"seed": 3}, Mark.now("a", "b" * 64))
+    start, rest = png[:33], png[33:]  # the signature and the first chunk
+    gif, webp = walk("gif").read_bytes(), walk("webp").read_bytes()
+    xmp = webp.index(b"XMP ")
+    contents = {
+        "long.png": (png, b"", True),
+        "unknown.png": (start + chunk(b"abCd", 2**31 - 1), b"", False),
+        "text.png": (start + chunk(b"tEXt", 2**31 - 1) + b"limner\0", b"", False),
+        "itxt.png": (start + chunk(b"iTXt", 2**31 - 1) + b"limner\0", b"", False),
+        "signed.png": (png + chunk(b"caBX", 2**31 - 1), b"", True),
+        "many.png": (start + (chunk(b"abCd", 0) + zlib.crc32(b"abCd").to_bytes(4)) * 300_000 + rest, b"", True),
+        "long.gif": (gif, b"", True),
+        "comment.gif": (gif[: gif.index(b"!\xfe")] + b"!\xfe" + (b"\xff" + b"a" * 255) * 50_000, b"", False),
+        "long.webp": (webp, b"", True),
+        "behind.webp": (webp[:12] + b"JUNK" + struct.pack("<I", 2**32 - 2), webp[xmp:], True),
+        "packet.webp": (webp[:12] + b"XMP " + struct.pack("<I", 2**32 - 1) + b"a" * 99, b"", False),
+        "zeros.webp": (webp[:12], b"", False),
+        "zeros.mp4": (b"\0\0\0\x18ftypisom" + b"\0" * 12, b"", False),
+        "box.mp4": (b"\0\0\0\x18ftypisommp42isom" + b"\0\0\0\1moov" + struct.pack(">Q", 9 * 2**30), b"", False),
+        "zeros.webm": (b"\x1aE\xdf\xa3", b"", False),
+    }
+    for ending in ("mp4", "webm"):
+        if importlib.util.find_spec("av"):
+            contents[f"long.{ending}"] = (walk(ending).read_bytes(), b"", True)
+    for name, (content, behind, _) in contents.items():
+        with (folder / name).open("wb") as file:
+            file.write(content)
+            if behind:
+                file.seek(len(content) + 2**32 - 2)
+                file.write(behind)
+            file.truncate(10 * 2**30)
+    return {name: marked for name, (_, _, marked) in contents.items()}
+
+
+ALL = r"""
+import re, sys
+from pathlib import Path
+from limner.core.errors import UserError
+from limner.images.png import read_signed
+from limner.images.verify import verify
+small = Path(sys.argv[1])
+
+def peak():  # in kilobytes; getrusage would give that of the parent where it was larger
+    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
+
+for file in [small.with_suffix(ending) for ending in sys.argv[3].split()]:
+    verify(file)  # imports what there is to import
+before = peak()
+for name in sys.argv[4:]:
+    try:
+        said = verify(Path(sys.argv[2]) / name).settings
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
+        said = None
+    if name.endswith(".png"):
+        try:
+            assert read_signed(Path(sys.argv[2]) / name)[0] == said
+        except UserError:
+            assert said is None
+    print(name, said is not None, peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files with holes, and kilobytes of memory, are Linux's")
+def test_a_file_of_10_gib_takes_no_memory(model_folder: Path, tmp_path: Path) -> None:
+    """Nor do chunks that claim gigabytes, in any kind of file; --recreate reads as verify does."""
+
+    def walk(ending: str) -> Path:
+        out = tmp_path / f"walk.{ending}"
+        return limner.explore.interpolate(model_folder, "0:0,0:1", out, frames=3, quiet=True)
+
+    large = tmp_path / "large"
+    large.mkdir()
+    marked = large_files(large, walk)
+    walk("png")
+    endings = [".png", ".gif", ".webp", *([".mp4", ".webm"] if "long.mp4" in marked else [])]
+    names = [name for name in marked if Path(name).suffix in endings]
+    call = [sys.executable, "-c", ALL, str(tmp_path / "walk"), str(large), " ".join(endings), *names]
+    ended = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    rows = [line.split() for line in ended.stdout.splitlines()]
+    assert {name: said == "True" for name, said, _ in rows} == {name: marked[name] for name in names}
+    assert all(int(kilobytes) < 150_000 for _, _, kilobytes in rows), ended.stdout

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from limner.core.errors import UserError
+from limner.core.errors import UserError, one_line
 from limner.core.files import check_place, sha256
 
 MAX_BYTES = 1 << 20
@@ -43,7 +43,7 @@ def read_record(file: Path, kind: type[Record], mend: str) -> Record:
         return kind.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+        where = one_line(".".join(map(str, first["loc"]))) or "the file"
         raise UserError(f"{file} cannot be used, {where}: {first['msg']}; {mend}.") from None
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}): {mend}.") from None

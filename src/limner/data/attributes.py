@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief
 
 CELEBA_ATTRIBUTES: tuple[str, ...] = (
     "5_o_Clock_Shadow",
@@ -50,6 +50,9 @@ CELEBA_ATTRIBUTES: tuple[str, ...] = (
 )
 
 
+MOST_CHARACTERS = 200  # of a name
+
+
 def match_attribute(name: str, names: Sequence[str]) -> int:
     """The position in `names` of the attribute that `name` means.
 
@@ -58,16 +61,19 @@ def match_attribute(name: str, names: Sequence[str]) -> int:
 
     Raises UserError, naming the nearest spelling, when there is no such attribute.
     """
+    if len(name) > MOST_CHARACTERS:  # the nearest to it would be looked for by comparing every letter with every other
+        raise UserError(f"no attribute {brief(name)}: a name has at most {MOST_CHARACTERS} characters")
     wanted = _letters(name)
     position_of = {_letters(known): position for position, known in enumerate(names)}
     if wanted in position_of:
         return position_of[wanted]
     if not names:
-        raise UserError(f"no attribute {name!r}: this data has no attributes; prepare it with labels")
+        raise UserError(f"no attribute {brief(name)}: this data has no attributes; prepare it with labels")
     # A cutoff of 0: some spelling is always the nearest, and naming it costs nothing.
     nearest = names[position_of[difflib.get_close_matches(wanted, position_of, n=1, cutoff=0.0)[0]]]
     raise UserError(
-        f"no attribute {name!r}; the nearest is {nearest!r} (all {len(names)} names: attribute_names in dataset.json)"
+        f"no attribute {brief(name)}; the nearest is {nearest!r} "
+        f"(all {len(names)} names: attribute_names in dataset.json)"
     )
 
 

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from limner.core.arguments import checked
 from limner.core.batching import batches_of
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief
 from limner.core.files import release
 from limner.core.records import read_record
 
@@ -126,6 +127,7 @@ class PackedFaces:
     """Of each image: `train`, `val` (chooses) or `test` (reports); see `limner.data.splits`."""
 
     @classmethod
+    @checked
     def open(cls, path: str | Path, verify: bool = False) -> Self:
         """Open the folder that `limner prepare` made; `verify` also recomputes the hash of its content.
 
@@ -176,6 +178,7 @@ class PackedFaces:
     def attribute_names(self) -> tuple[str, ...]:
         return self.info.attribute_names
 
+    @checked
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of the split `train`, `val` or `test`; `heldout` means every row that is not for training.
 
@@ -188,11 +191,15 @@ class PackedFaces:
             raise UserError(f"{self.path} has no images in the split {split!r}: its splits are {there}")
         return np.flatnonzero(chosen)
 
+    @checked
     def read(self, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
         """The images in these rows, uint8 N x H x W x 3.
 
-        Raises OSError where their file was cut short since it was opened: to touch what is gone would end the process.
+        Raises UserError for rows that there are none of, and OSError where their file was cut short since it was
+        opened: to touch what is gone would end the process.
         """
+        if isinstance(rows, np.ndarray) and (rows.ndim != 1 or ((rows < -len(self)) | (rows >= len(self))).any()):
+            raise UserError(f"rows is {brief(rows)}; it must be a list of numbers below {len(self):,}.")
         mapped = self.images_NHWC._mmap if isinstance(self.images_NHWC, np.memmap) else None  # type: ignore[attr-defined]
         if mapped is not None and mapped.size() < len(mapped):
             raise OSError(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from limner.core.errors import UserError
 from limner.preparation.crops import CROPS
+from limner.recipes.toml import read_toml
 
 MAX_BYTES = 1 << 16
 MANY_SEEDS = 3  # a spread of fewer numbers says next to nothing
@@ -109,7 +110,7 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is larger than {MAX_BYTES:,} bytes: that is no protocol.")
-        protocol = Protocol.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        protocol = Protocol.model_validate(read_toml(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"The protocol {path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.table import Table
 
+from limner.core.arguments import checked
 from limner.core.errors import UserError
 from limner.core.files import write_file
 from limner.evaluation.metrics import note
@@ -48,6 +49,7 @@ class Conditions(BaseModel):
         """The conditions alone, of whatever else has them."""
         return Conditions(**{name: getattr(self, name) for name in Conditions.model_fields})
 
+    @checked
     def differences(self, other: "Conditions") -> list[str]:
         """In what the two differ, in words; empty where their numbers may be compared."""
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in Conditions.model_fields)

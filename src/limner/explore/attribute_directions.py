@@ -68,6 +68,7 @@ class Directions:
         """
         return cls(*load_stored(Path(path), DirectionsConfig, model, "limner explore directions"))
 
+    @checked
     def move(self, model: Model, points: Points, strengths: Mapping[str, float]) -> Points:
         """The points moved by so much of each direction. Attributes stay between 0 and 1, latents in their space.
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from limner.core.arguments import checked
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief
 from limner.core.files import check_output, write_file
-from limner.data.attributes import match_attribute, names_of
+from limner.data.attributes import MOST_CHARACTERS, match_attribute, names_of
 from limner.explore.attribute_directions import Directions
 from limner.explore.points import face_points, generate, open_model, signed_png
 from limner.explore.projection import load_projected
@@ -64,10 +64,10 @@ def read_strengths(by: str | Sequence[str], names: Sequence[str]) -> dict[str, f
     """
     strengths = {}
     for change in names_of(by):
-        if (found := CHANGE.fullmatch(change)) is None:
-            raise UserError(f"{change!r} is no change: give ATTRIBUTE=STRENGTH, such as smiling=2 or male=-1.5.")
+        if len(change) > MOST_CHARACTERS or (found := CHANGE.fullmatch(change)) is None:
+            raise UserError(f"{brief(change)} is no change: give ATTRIBUTE=STRENGTH, such as smiling=2 or male=-1.5.")
         if abs(strength := float(found[2])) > MOST_STRENGTH:
-            raise UserError(f"{change!r} is too strong: strengths lie between -10 and 10.")
+            raise UserError(f"{brief(change)} is too strong: strengths lie between -10 and 10.")
         strengths[names[match_attribute(found[1], names)]] = strength
     if not strengths:
         raise UserError("Nothing is to be changed: give --by ATTRIBUTE=STRENGTH, such as smiling=2.")

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from limner.core.arguments import checked
 from limner.core.batching import batches_of
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief
 from limner.core.version import __version__
 from limner.images.png import generated_png
 from limner.latent.latents import face_latents
@@ -39,8 +40,11 @@ class Points:
         return Points(self.z_NZ[rows], self.y_NA[rows])
 
     @classmethod
+    @checked
     def join(cls, parts: Sequence["Points"]) -> Self:
-        """The points of all parts, one after the other."""
+        """The points of all parts, one after the other; raises UserError where there are none."""
+        if not parts:
+            raise UserError("There are no points to join: name at least one face.")
         return cls(torch.cat([part.z_NZ for part in parts]), torch.cat([part.y_NA for part in parts]))
 
     def batches(self) -> Iterator["Points"]:
@@ -109,5 +113,5 @@ def provenance(model: Model, command: str, **settings: Any) -> dict[str, Any]:
 
 def _read_face(name: str) -> tuple[int, int]:
     if (found := FACE.fullmatch(name)) is None:
-        raise UserError(f"{name!r} is no face: give SEED:INDEX, two whole numbers from 0, such as 0:3.")
+        raise UserError(f"{brief(name)} is no face: give SEED:INDEX, two whole numbers from 0, such as 0:3.")
     return int(found[1]), int(found[2])

@@ -64,6 +64,8 @@ def arithmetic(
         raise UserError(f"variation is {variation}; it must lie between 0 and 1.")
     if not FEWEST <= samples <= MOST_SAMPLES:
         raise UserError(f"samples is {samples}; it must lie between {FEWEST} and {MOST_SAMPLES:,}.")
+    if seed < 0:
+        raise UserError(f"seed is {seed}; it must be at least 0.")
     loaded, seer = open_model(model, device), load_judge(None if judge is None else Path(judge), device)
     terms = parse(expression, seer.attribute_names)
     pool = JudgedSamples(loaded, seer, seed)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from limner.data.packed import PackedFaces
 BATCH = 256  # images between two steps of a progress bar
 
 
+@runtime_checkable
 class Extractor(Protocol):
     """What turns images into features, and what a result must say of it."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self
 
 from limner.core.errors import UserError
 from limner.core.version import __version__
@@ -123,17 +123,15 @@ def signed(png: bytes) -> bytes:
     return png if signer is None else signer.sign(png)
 
 
-def read_credentials(png: bytes) -> Credentials | None:
-    """What the signature in a PNG is worth; `None` where it has none."""
-    if CHUNK not in png:
-        return None
+def read_credentials(png: BinaryIO) -> Credentials | None:
+    """What the signature in a PNG is worth, whose file has `CHUNK` in it; `None` where it has none."""
     try:
         import c2pa
     except ImportError:
         return Credentials("unknown", None)
     try:
         with c2pa.Context.from_dict(OFFLINE) as context:
-            reader = c2pa.Reader.try_create("image/png", io.BytesIO(png), context=context)
+            reader = c2pa.Reader.try_create("image/png", png, context=context)
         said = None if reader is None else json.loads(reader.json())
     except c2pa.C2paError as error:
         return Credentials("broken", None, (str(error),))

@@ -13,6 +13,7 @@ from xml.sax.saxutils import quoteattr
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from limner.core.arguments import checked
 from limner.core.records import parse_json
 from limner.core.version import __version__
 
@@ -54,6 +55,7 @@ class Mark(BaseModel):
     """Of this file alone."""
 
     @classmethod
+    @checked
     def now(cls, model: str, weights_sha256: str) -> Self:
         """The mark of a file that is being generated, with an identifier that no other has."""
         return cls(model=model, model_version=weights_sha256, time=datetime.now(UTC).replace(microsecond=0), id=uuid4())

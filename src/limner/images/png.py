@@ -3,7 +3,7 @@
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, PngImagePlugin
 
@@ -13,6 +13,17 @@ from limner.images.marks import Mark, read_json, read_xmp, xmp_packet
 
 SETTINGS_KEY = "limner"
 XMP_KEY = "XML:com.adobe.xmp"
+HEAD = 1 << 22  # bytes at the beginning of a PNG or GIF in which its texts stand: the rest may be as large as it likes
+
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def head_of(file: BinaryIO) -> io.BytesIO:
+    """The beginning of a file, which Pillow may read all of."""
+    head = io.BytesIO(file.read(HEAD))
+    file.seek(0)
+    return head
 
 
 def generated_png(image: Image.Image, settings: dict[str, Any], mark: Mark | None = None) -> bytes:
@@ -49,9 +60,9 @@ def read_settings(path: Path) -> dict[str, Any]:
 def read_signed(path: Path) -> tuple[dict[str, Any], Mark | None]:
     """The settings in a PNG that Limner generated, and its mark where it has one; raises UserError where it is none."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with path.open("rb") as file, Image.open(head_of(file), formats=["PNG"]) as image:
             info = image.info
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         raise UserError(f"{path} is not a PNG that can be read.") from None
     settings = read_json(info.get(SETTINGS_KEY))
     if settings is None:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from limner.core.arguments import checked
 from limner.core.errors import UserError
 from limner.core.records import check_sum, read_record
 from limner.core.version import __version__
@@ -97,14 +98,17 @@ class Judge:
         """Its own, 0 to 1, on held-out real images; nan where these lack one of the two classes."""
         return {name: float("nan") if of is None else of for name, of in self.config.balanced_accuracy.items()}
 
+    @checked
     def features(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The hidden layer for any number of RGB images: uint8 N x H x W x 3 -> N x K."""
         return self._look(images_NHWC)[0]
 
+    @checked
     def log_odds(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """N x A, over 0 where the judge decides for the attribute."""
         return self._look(images_NHWC)[1]
 
+    @checked
     def probabilities(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """N x A, 0 to 1, over 0.5 where the judge decides for the attribute.
 
@@ -112,18 +116,22 @@ class Judge:
         """
         return torch.from_numpy(self._look(images_NHWC)[1]).sigmoid().numpy()
 
+    @checked
     def decide(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """N x A, 1 where the image has the attribute."""
         return self.decide_by(self.backbone.features(images_NHWC))
 
+    @checked
     def decide_by(self, features_ND: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The same from the features of an extractor with the judge's backbone (`shares_backbone_with`)."""
         return (self._think(features_ND)[1] > 0).astype(np.uint8)
 
+    @checked
     def logits(self, features_ND: NDArray[np.float32]) -> NDArray[np.float32]:
         """N x A logits from features of the backbone, above 0 where the judge decides for the attribute."""
         return self._think(features_ND)[1]
 
+    @checked
     def shares_backbone_with(self, extractor: Extractor) -> bool:
         """Whether this extractor is the judge's backbone, with the same weights."""
         return (self.backbone.name, self.backbone.weights_sha256) == (extractor.name, extractor.weights_sha256)
@@ -132,6 +140,8 @@ class Judge:
         return self._think(self.backbone.features(images_NHWC))
 
     def _think(self, features_ND: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if features_ND.shape[1] != self.backbone.dimension:
+            raise UserError(f"features_ND has {features_ND.shape[1]} columns; it must have {self.backbone.dimension}.")
         with torch.inference_mode():
             hidden_NK, logits_NA = self._head(torch.from_numpy(features_ND))
         return hidden_NK.numpy(), logits_NA.numpy()
@@ -156,7 +166,8 @@ class Head(nn.Module):
         return hidden_NK, self.logits(F.dropout(hidden_NK, DROPOUT_HIDDEN, self.training))
 
 
-def load_judge(path: Path | None = None, device: str = "cpu") -> Judge:
+@checked
+def load_judge(path: str | Path | None = None, device: str = "cpu") -> Judge:
     """The judge in the folder `path`; by default the one that ships with Limner, for CelebA of 64 x 64, crop report004.
 
     Raises UserError where there is none, its files are damaged, or `lite0` is not the one it learned with.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from limner.core.arguments import checked
 from limner.core.console import progress_bar
-from limner.core.errors import MachineError, UserError
+from limner.core.errors import MachineError, UserError, one_line
 from limner.core.faults import fault_line
 from limner.core.files import check_output, check_place, sweep, write_file
 from limner.core.version import __version__
@@ -32,7 +32,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str
+    model: str = Field(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")
     """Folder of the model, as it was given."""
     weights_sha256: str
     seed: int = Field(ge=0)
@@ -139,7 +139,9 @@ def recreate(image: str | Path, out: str | Path, *, model: str | Path | None = N
         settings = Settings.model_validate(said)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UserError(f"{image} says how it was made, but {problem['loc'][0]} is off: {problem['msg']}.") from None
+        raise UserError(
+            f"{image} says how it was made, but {one_line(str(problem['loc'][0]))} is off: {problem['msg']}."
+        ) from None
     check_output(out, force, (".png",))
     folder = find_model(Path(model if model is not None else settings.model))
     if read_sampler_config(folder).weights_sha256 != settings.weights_sha256:

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief, one_line
 from limner.recipes import recipe_names, recipe_text
 from limner.recipes.messages import KINDS, explain, tags
 from limner.recipes.schema import Recipe
-from limner.recipes.toml import toml_value
+from limner.recipes.toml import DEEPEST, read_toml, toml_value
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -35,7 +35,7 @@ def _find(name: str) -> tuple[str, str]:
     if path.suffix != ".toml":
         near = get_close_matches(name, recipe_names(), n=1)
         hint = f"did you mean {near[0]}?" if near else "`limner recipes` lists them."
-        raise UserError(f"There is no recipe called {name!r}; {hint}")
+        raise UserError(f"There is no recipe called {brief(name)}; {hint}")
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise UserError(f"{path} is larger than {MAX_RECIPE_BYTES:,} bytes: that is no recipe.")
@@ -48,7 +48,7 @@ def _find(name: str) -> tuple[str, str]:
 
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        return read_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{where} is not valid TOML: {error}.") from None
 
@@ -58,26 +58,36 @@ def _override(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     for override in overrides:
         key, equals, text = (part.strip() for part in override.partition("="))
         if not equals or not key:
-            raise UserError(f"--set {override!r} is not of the form key=value, such as optimizer.generator.lr=1e-4.")
+            raise UserError(f"--set {brief(override)} is not of the form key=value, such as generator.width=128.")
         *tables, last = key.split(".")
+        if len(tables) > DEEPEST:
+            raise UserError(f"--set {brief(override)}: there is no such setting; `limner recipes NAME` shows them all.")
         table = tree
         for part in tables:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
-                raise UserError(f"--set {override!r}: {part} is a setting, not a table.")
+                raise UserError(f"--set {brief(override)}: {one_line(part)} is a setting, not a table.")
         table[last] = toml_value(text)
         given.add(key)
     # Another optimiser or network has other settings: those of the one it replaces go with it.
     for tag, kinds in KINDS.items():
         if tag in given:
-            table = tree
             *path, tag_name = tag.split(".")
-            for part in path:
-                table = table[part]
+            table = _table_at(tree, path)
+            if tag_name not in table:  # a later override replaced the table, by something that is none
+                continue
             fields = next((kind.model_fields for kind in kinds if table[tag_name] in tags(kind, tag_name)), None)
             for key in [k for k in table if fields is not None and k not in fields]:
                 if ".".join([*path, key]) not in given:
                     del table[key]
+    return tree
+
+
+def _table_at(tree: dict[str, Any], path: Iterable[str]) -> dict[str, Any]:
+    """The table at a path; empty where there is none."""
+    for part in path:
+        inner = tree.get(part)
+        tree = inner if isinstance(inner, dict) else {}
     return tree
 
 

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from limner.core.errors import brief, one_line
 from limner.networks import DISCRIMINATORS, ENCODERS, GENERATORS
 from limner.recipes.schema import (
     Adam,
@@ -46,7 +47,7 @@ def explain(problem: Any, tree: dict[str, Any]) -> str:
         if not is_kind and (not path or isinstance(table, Mapping)):
             path.append(part)
             table = table.get(part) if isinstance(table, Mapping) else None
-    key = ".".join(path)
+    key = one_line(".".join(path))
     if problem["type"] == "extra_forbidden":
         known = _known_keys(path[:-1], tree)
         near = [".".join([*path[:-1], name]) for name in get_close_matches(path[-1], known, n=1)]
@@ -62,13 +63,14 @@ def explain(problem: Any, tree: dict[str, Any]) -> str:
         given = problem["input"].get(tag)
         near = get_close_matches(str(given), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}."
-        return f"{key}.{tag} is missing; {hint}" if given is None else f"{key}.{tag} = {given!r} is not known; {hint}"
+        what = "is missing" if given is None else f"= {brief(given)} is not known"
+        return f"{key}.{tag} {what}; {hint}"
     if problem["type"] == "value_error":
         message = str(problem["ctx"]["error"])
         message += "" if message.endswith("?") else "."
         return f"{key}: {message}" if key else message
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{key} = {problem['input']!r} cannot be: {message}."
+    return f"{key} = {brief(problem['input'])} cannot be: {message}."
 
 
 def _known_keys(path: list[str], tree: dict[str, Any]) -> list[str]:

@@ -2,8 +2,20 @@
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from limner.core.errors import UserError, brief
+
+DEEPEST = 20  # tables or lists in each other
+LARGEST = 1 << 63
+
+
+class TooMuchError(tomllib.TOMLDecodeError):
+    """A text is TOML, and none that we read: nested too deep, or with a number that is too large."""
+
+
+NESTED, TOO_LARGE = f"more than {DEEPEST} tables or lists in each other", "a whole number of more than 64 bits"
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -15,6 +27,32 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
+def read_toml(text: str) -> dict[str, Any]:
+    """The tables in a text of TOML.
+
+    Raises TOMLDecodeError where it is none; of that, TooMuchError where it is nested more than 20 deep, or has a whole
+    number of more than 64 bits, which most readers of TOML refuse too.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except (RecursionError, ValueError) as error:  # a ValueError: a number of more than 4,300 digits
+        raise TooMuchError(NESTED if isinstance(error, RecursionError) else TOO_LARGE) from None
+    level: list[Any] = [tree]
+    for _ in range(DEEPEST):
+        if any(isinstance(value, int) and not -LARGEST <= value < LARGEST for value in level):
+            raise TooMuchError(TOO_LARGE)
+        level = [inner for value in level if isinstance(value, dict | list) for inner in _inside(value)]
+    if level:
+        raise TooMuchError(NESTED)
+    return tree
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
 def to_toml(tree: Mapping[str, Any], path: str = "") -> str:
     """Nested tables of plain values as TOML (JSON's strings, numbers and booleans are TOML's too)."""
     values = "".join(f"{key} = {json.dumps(value)}\n" for key, value in tree.items() if not isinstance(value, Mapping))
@@ -24,8 +62,10 @@ def to_toml(tree: Mapping[str, Any], path: str = "") -> str:
 
 
 def toml_value(text: str) -> Any:
-    """The value that `text` is in TOML, or `text` itself: words need no quotes."""
+    """The value that `text` is in TOML, or `text` itself: words need no quotes. Raises UserError as `read_toml`."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return read_toml(f"value = {text}")["value"]
+    except TooMuchError as error:
+        raise UserError(f"{brief(text)} cannot be a value: it has {error}.") from None
     except tomllib.TOMLDecodeError:
         return text

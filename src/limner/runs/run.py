@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from limner.core.arguments import checked
 from limner.core.errors import UserError
 from limner.core.files import sweep
 from limner.core.locks import try_lock
@@ -59,6 +60,7 @@ class Run:
     path: Path
 
     @classmethod
+    @checked
     def open(cls, path: str | Path) -> "Run":
         """The run at `path`; raises UserError where there is none."""
         run = cls(Path(path))

@@ -44,6 +44,8 @@ def serve(
         raise UserError(
             f"{host} can be reached from other machines: say --public too; the studio then asks for a token."
         )
+    if not models:
+        raise UserError("models is empty; name at least one model, such as faces.")
     if not 1 <= port <= 65535:
         raise UserError(f"port is {port}; it must lie between 1 and 65,535.")
     for model in models:

@@ -2,16 +2,15 @@
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief
 from limner.recipes.load import load_recipe
-from limner.recipes.toml import flatten, toml_value
+from limner.recipes.toml import flatten, read_toml, toml_value
 
 if TYPE_CHECKING:
     import optuna
@@ -103,28 +102,28 @@ def _read_axis(text: str, settings: Mapping[str, object]) -> Axis:
     key, equals, described = (part.strip() for part in text.partition("="))
     parts = [part.strip() for part in described.split(",")]
     if not key or not equals or not all(parts):
-        raise UserError(f"--vary {text!r} is not of the form KEY=LOW..HIGH, KEY=LOW..HIGH,log or KEY=A,B,C.")
+        raise UserError(f"--vary {brief(text)} is not of the form KEY=LOW..HIGH, KEY=LOW..HIGH,log or KEY=A,B,C.")
     if ".." in parts[0]:
         return _read_range(text, key, parts, isinstance(settings.get(key), float))
     values = [toml_value(part) for part in parts]
     if not all(isinstance(value, Value) for value in values):
-        raise UserError(f"--vary {text!r}: a value must be a number, a word, true or false.")
+        raise UserError(f"--vary {brief(text)} has a list, a table or a date among its values; give numbers and words.")
     if len(set(values)) < len(values) or len(values) < 2:
-        raise UserError(f"--vary {text!r} needs at least two values, each once; --set is for a single one.")
+        raise UserError(f"--vary {brief(text)} needs at least two values, each once; --set is for a single one.")
     return Choice(key, tuple(values))
 
 
 def _read_range(text: str, key: str, parts: Sequence[str], real: bool) -> Range:
     try:
-        low, high = (tomllib.loads(f"value = {end}")["value"] for end in parts[0].split(".."))
+        low, high = (read_toml(f"value = {end}")["value"] for end in parts[0].split(".."))
         numbers = all(type(end) in (int, float) and math.isfinite(end) for end in (low, high))
-    except (ValueError, OverflowError, RecursionError):  # not TOML, or no number that a setting could take
+    except ValueError:  # not TOML, or no number that a setting could take
         numbers = False
     if not numbers or parts[1:] not in ([], ["log"]):
-        raise UserError(f"--vary {text!r} is not of the form KEY=LOW..HIGH or KEY=LOW..HIGH,log with two numbers.")
+        raise UserError(f"--vary {brief(text)} is not of the form KEY=LOW..HIGH or KEY=LOW..HIGH,log with two numbers.")
     log = parts[1:] == ["log"]
     if low >= high or (log and low <= 0):
-        raise UserError(f"--vary {text!r}: LOW must be below HIGH, and above 0 with log.")
+        raise UserError(f"--vary {brief(text)}: LOW must be below HIGH, and above 0 with log.")
     if real or float in (type(low), type(high)):
         low, high = float(low), float(high)
     return Range(key, low, high, log)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief
 from limner.preparation.crops import SUFFIXES
 from limner.preparation.sources.containers import FolderImages, ImageFiles, is_hidden, open_images, shown
 from limner.preparation.sources.folder import Source
@@ -81,7 +81,9 @@ def _read_labels(place: Path, images: ImageFiles, files: Collection[str]) -> Lab
     if partition := _annotation(PARTITION, place, images, files):
         for file, value in _single_values(partition):
             if value not in SPLITS:
-                raise partition.error(partition.rows[file][0], f"{value!r} is no partition: 0 train, 1 val, 2 test")
+                raise partition.error(
+                    partition.rows[file][0], f"{brief(value)} is no partition: 0 train, 1 val, 2 test"
+                )
             labels.splits[file] = SPLITS[value]
         labels.missing |= partition.missing(files)
     if identity := _annotation(IDENTITY, place, images, files):

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief, one_line
 from limner.data.splits import SPLITS
 from limner.preparation.crops import Rejected
 from limner.preparation.sources.containers import MAX_TABLE_BYTES, ImageFiles, read_file, shown
@@ -22,6 +22,7 @@ FLAGS = {
     **dict.fromkeys(("1", "1.0", "true", "True", "TRUE"), 1),
 }
 ROLES = "split", "identity"
+MOST_DIGITS = 12  # of a number of images
 INDEX_COLUMNS = "", "index", "unnamed: 0"
 """Headers of a first column that numbers the rows, as pandas writes it."""
 
@@ -130,12 +131,13 @@ def _first_line(text: str) -> str:
 
 def _read_official(text: str, file: str, wanted: Collection[str]) -> Table:
     first_line, second_line = (*islice(_lines(text), 2), "")[:2]
-    counted = first_line.strip().isdecimal()
+    promised = first_line.strip()
+    counted = promised.isdecimal()
     first = 2 if counted else 0
     table = Table(file, second_line.split() if counted else [], {})
     following = sum(1 for _ in _lines(text)) - first
-    if counted and int(first_line) != following:
-        raise table.error(1, f"promises {first_line.strip()} images, {following} lines follow; is it cut short?")
+    if counted and (len(promised) > MOST_DIGITS or int(promised) != following):
+        raise table.error(1, f"promises {one_line(promised)} images, {following} lines follow; is it cut short?")
 
     def read_rows() -> Iterator[Row]:
         for number, line in islice(enumerate(_lines(text), 1), first, None):
@@ -204,7 +206,7 @@ def labels_of(table: Table) -> Labels:
     false. The case of `split`, `identity` and the splits does not matter."""
     columns = [column.lower() if column.lower() in ROLES else column for column in table.columns]
     if doubtful := [name for name in columns if name in ("", *FLAGS) or columns.count(name) > 1]:
-        raise table.error(1, f"the header must name each column once, not {doubtful[0]!r}")
+        raise table.error(1, f"the header must name each column once, not {brief(doubtful[0])}")
     places = {name: place for place, name in enumerate(columns) if name not in ROLES}
     labels = Labels(tuple(places))
     for image, (line, values) in table.rows.items():
@@ -220,13 +222,13 @@ def labels_of(table: Table) -> Labels:
             labels.identities[image] = values[columns.index("identity")]
     for image, split in labels.splits.items():
         if split not in SPLITS:
-            raise table.error(table.rows[image][0], f"{split!r} is no split: {', '.join(SPLITS)}")
+            raise table.error(table.rows[image][0], f"{brief(split)} is no split: {', '.join(SPLITS)}")
     return labels
 
 
 def _no_label(values: dict[str, str]) -> str:
     name, value = next((n, v) for n, v in values.items() if n not in ROLES and v not in FLAGS)
     return (
-        f"the label {value!r} of {name!r} is none of -1, 0, 1, true and false; give a column of 0 and 1 for each value"
-        " that counts, or remove the column"
+        f"the label {brief(value)} of {brief(name)} is none of -1, 0, 1, true and false; give a column of 0 and 1 for "
+        "each value that counts, or remove the column"
     )
