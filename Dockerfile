@@ -4,8 +4,9 @@ FROM python:3.12-slim
 WORKDIR /limner
 COPY . .
 # PyTorch's own index has a build without CUDA, a tenth of the size.
-RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu --constraint constraints.txt torch \
-    && pip install --no-cache-dir --constraint constraints.txt '.[studio,video,align]' \
+RUN pip install --no-cache-dir --require-hashes --no-deps --requirement requirements.lock \
+    && pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu --constraint constraints.txt torch \
+    && pip install --no-cache-dir --no-deps --no-build-isolation . \
     && useradd --create-home limner
 USER limner
 WORKDIR /home/limner

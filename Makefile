@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test soak fuzz check clean
+.PHONY: demo test soak fuzz check sbom clean
 
 demo: $(INSTALLED)
 	$(BIN)/limner demo limner-demo --force
@@ -22,13 +22,18 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/audit.py
 
-# pip and not another installer, and torch first: constraints.txt pins the build that fits a machine without a GPU.
-$(INSTALLED): pyproject.toml constraints.txt
+sbom: $(INSTALLED)
+	$(BIN)/python scripts/sbom.py
+
+# What torch is installed from depends on the machine, so its version alone is fixed; everything else by its hash.
+$(INSTALLED): pyproject.toml requirements.lock constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Limner needs Python 3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(INSTALLED)
 
 clean:

@@ -103,9 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer({"error": "Entry not found"}, 404, headers)
         content = files[found[3]]
         is_lfs = len(content) > LFS_FROM
-        etag = hashlib.sha256(content).hexdigest() if is_lfs else hashlib.sha1(content).hexdigest()
+        blob = b"blob %d\0" % len(content) + content  # as git hashes it
+        etag = hashlib.sha256(content).hexdigest() if is_lfs else hashlib.sha1(blob).hexdigest()
         stated = self.server.stated_size or len(content)
-        sent = self.server.change(content) if is_lfs else content
+        sent = self.server.change(content)
         self.send_response(200)
         self.send_header("X-Repo-Commit", ids[number])
         self.send_header("ETag", f'"{etag}"')

@@ -211,6 +211,11 @@ def change(of: Callable[[bytes], bytes]) -> Callable[[HubServer], Any]:
     ("name", "harm", "words"),
     [
         ("someone/asked@main", change(lambda content: content[:-1] + b"x"), "another checksum than the Hub states"),
+        (
+            "someone/asked@main",
+            change(lambda content: content.replace(b'"licence"', b'"license"')),
+            "config.json of someone/asked@main has another checksum",
+        ),
         ("someone/asked@main", change(lambda content: content[:1000]), "broke off"),
         ("someone/asked@main", put("config.json", b'{"architectures": ["BertModel"]}'), "config.json cannot be used"),
         ("someone/asked@main", put("model.safetensors", b"{}" * 9000), "checksum is not the one that was kept"),

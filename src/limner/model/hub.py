@@ -5,6 +5,7 @@ huggingface_hub keeps. Their sizes are bounded, and what came is compared with t
 the weights with the checksum in config.json as well.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from limner.core.console import progress_bar
 from limner.core.errors import UserError
 from limner.core.files import sha256
+from limner.core.records import MAX_BYTES
 
 HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)@([\w-][\w./-]*)")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -24,7 +26,7 @@ class _Remote(NamedTuple):
     name: str
     size: int
     checksum: str
-    """sha256 of a file that the Hub stores as a large one; empty for others."""
+    """sha256 of a file that the Hub stores as a large one; of others the name that git gives their content."""
 
 
 def is_hub_id(name: str) -> bool:
@@ -62,7 +64,7 @@ def fetch_model(hub_id: str, files: Sequence[str]) -> Path:
         with progress_bar(f"Fetching {hub_id}", sum(one.size for one in remotes), "bytes") as advance:
             for one in remotes:
                 path = Path(hf_hub_download(repo, one.name, revision=commit))
-                if one.checksum and sha256(path) != one.checksum:
+                if one.checksum not in (sha256(path), _git_name(path)):
                     path.resolve().unlink()
                     path.unlink(missing_ok=True)
                     raise UserError(f"{one.name} of {hub_id} has another checksum than the Hub states: try again.")
@@ -101,5 +103,11 @@ def _look_up(repo: str, revision: str, files: Sequence[str]) -> tuple[str, list[
                 f"{name} of {repo} has {stated.size:,} bytes, no model of Limner has more than {MOST_BYTES:,}."
             )
         commit = stated.commit_hash
-        remotes.append(_Remote(name, stated.size, stated.etag if len(stated.etag) == 64 else ""))
+        remotes.append(_Remote(name, stated.size, stated.etag))
     return commit, remotes
+
+
+def _git_name(path: Path) -> str:
+    """The name that git gives a file by its content: the sha1 of a header and of all bytes."""
+    content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
