@@ -134,7 +134,8 @@ def recreate(image: str | Path, out: str | Path, *, model: str | Path | None = N
         settings = Settings.model_validate(said)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UserError(f"{image} says how it was made, but {one_line(str(problem['loc'][0]))} is off: {problem['msg']}.") from None
+        key = one_line(str(problem["loc"][0]))
+        raise UserError(f"{image} says how it was made, but {key} is off: {problem['msg']}.") from None
     check_output(out, force, (".png",))
     folder = find_model(Path(model if model is not None else settings.model))
     if read_config(folder).weights_sha256 != settings.weights_sha256:
