@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test soak check clean
+.PHONY: demo test soak fuzz check clean
 
 demo: $(INSTALLED)
 	$(BIN)/limner demo limner-demo --force
@@ -13,6 +13,9 @@ test: $(INSTALLED)
 
 soak: $(INSTALLED)
 	$(BIN)/python -m pytest -m soak
+
+fuzz: $(INSTALLED)
+	$(BIN)/python benchmarks/fuzz.py --cases 100000
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -25,9 +25,11 @@ from limner.core.files import new_folder, write_file
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import evaluate
 from limner.evaluation.results import Result, read_metrics
+from limner.exporting.onnx import graph_beside
 from limner.images.grid import face_grid
 from limner.images.png import generated_png
 from limner.latent.latents import face_latents
+from limner.model.graph import GRAPH
 from limner.model.model import CARD, Model, save_model
 from limner.model.sample import sample
 from limner.model.shipped import FOLDER
@@ -80,6 +82,7 @@ def ship(run: Run, model: Model, after: str, faces: PackedFaces, anyway: bool) -
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / NAME
         save_model(folder, model.generator.half(), model.config, model.known_MA)
+        write_file(folder / GRAPH, graph_beside(folder))
         results = evaluate(Model.load(folder), faces, seeds=SEEDS)  # a model has no path of this machine in its numbers
         told = {
             "results": [result.model_dump(mode="json") for result in results],

@@ -86,10 +86,13 @@ def of_run(run: Path) -> dict[str, str]:
 
 
 def of_sweep(place: Path) -> dict[str, str]:
-    """The recipe that was found, and every training that is part of the result."""
-    runs = {"/".join(run.parts[-2:]): of_run(run) for run in sorted((place / "out/trials").glob("*/seed-0"))}
-    # A trial begun anew has another number, which best.toml has in a comment.
-    weights = sorted(of["state.safetensors"] for of in runs.values())
+    """The recipe that was found, and the weights of every training that came to its end.
+
+    A trial begun anew has another number, which best.toml has in a comment, and a copy of the runs of the one that was
+    killed; those stay as they were left.
+    """
+    runs = (run for run in (place / "out/trials").glob("*/seed-0") if how_ended(read_log(run)) == "finished")
+    weights = [of_run(run)["state.safetensors"] for run in runs]
     best = (place / "out/best.toml").read_text(encoding="utf-8").splitlines()
     recipe = "\n".join(line for line in best if not line.startswith("#"))
     return {"best.toml": recipe, "weights": json.dumps(sorted(set(weights)))}

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from limner.core.arguments import checked
 from limner.core.errors import UserError, one_line
 from limner.core.files import check_place
-from limner.core.records import check_sum
+from limner.core.records import check_sum, parse_json
 from limner.features.cache import cache_folder
 from limner.model.shipped import FOLDER as MODELS
 from limner.model.shipped import shipped_models
@@ -125,7 +125,7 @@ def _shipped() -> Iterator[Check]:
     for weights in [*(MODELS / name / "model.safetensors" for name in shipped_models()), *judges]:
         folder = weights.parent
         try:
-            expected = json.loads((folder / "config.json").read_bytes())["weights_sha256"]
+            expected = parse_json((folder / "config.json").read_bytes())["weights_sha256"]
             check_sum(weights, expected, MEND)
         except (OSError, ValueError, KeyError, UserError):
             yield Check(folder.name, "damaged", MEND)

@@ -184,6 +184,8 @@ def test_the_trial_of_a_killed_worker_is_tried_again(
     run: Callable[..., Any], tmp_path: Path, no_training: pytest.MonkeyPatch
 ) -> None:
     def kill(job: Job, watch: Callable[[], None]) -> None:
+        half_written = Path(job.out) / ".model.01234567.partial"
+        half_written.mkdir(parents=True)
         train(job, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
     no_training.setattr("limner.sweeping.storage.SECONDS_TO_LOCK", 0)
@@ -198,6 +200,7 @@ def test_the_trial_of_a_killed_worker_is_tried_again(
     run(prune=False, resume=True)
     assert [trial.state.name for trial in trials_of(tmp_path / "study")] == ["FAIL", *["COMPLETE"] * 4]
     assert rates(tmp_path / "study")[:2] == [1e-5, 1e-5]
+    assert not list((tmp_path / "study").rglob(".*.partial"))
 
 
 def test_a_trial_of_a_worker_that_lives_stays_its_own(

@@ -4,9 +4,23 @@ from reprlib import Repr
 from typing import Any
 
 MOST_SHOWN = 60  # characters of a wrong value in a message
+MOST, END = 2000, 400  # characters of a message, and of its end where the middle is left out
 
 
-class UserError(Exception):
+def printable(text: str) -> str:
+    """The text in one line, as a terminal may show it: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+class _OneLineError(Exception):
+    """Its message is one line, whatever was quoted in it."""
+
+    def __init__(self, message: str) -> None:
+        line = printable(message)
+        super().__init__(line if len(line) <= MOST else f"{line[: MOST - END]} ... {line[-END:]}")
+
+
+class UserError(_OneLineError):
     """Something the user gave is wrong. The message is one line: what is wrong, where, and how to mend it.
 
     The command line prints the message without a traceback and leaves with exit status 2.
@@ -20,14 +34,14 @@ class Interrupted(Exception):
     """
 
 
-class ProcessLost(Exception):
+class ProcessLost(_OneLineError):
     """Another process of this training has ended or does not answer. The message is one line: what, and how to go on.
 
     The command line prints the message without a traceback and leaves with exit status 1.
     """
 
 
-class MachineError(Exception):
+class MachineError(_OneLineError):
     """The machine failed: a full disk, not enough memory. The message is one line: what, what is kept, how to go on.
 
     The command line prints the message without a traceback and leaves with exit status 1.

@@ -1,7 +1,8 @@
 """JSON files that Limner wrote and reads again, from whoever they come: bounded, typed, and checked against a sum."""
 
+import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -9,7 +10,26 @@ from limner.core.errors import UserError, one_line
 from limner.core.files import check_place, sha256
 
 MAX_BYTES = 1 << 20
+MAX_BITS = 64  # of a whole number: larger ones are no float
 Record = TypeVar("Record", bound=BaseModel)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a text in JSON says; NaN and infinity are taken as Python writes them.
+
+    Raises ValueError where it is none, is nested too deeply, or has a whole number of more than 64 bits.
+    """
+    try:
+        return json.loads(text, parse_int=_whole_number)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _whole_number(digits: str) -> int:
+    number = int(digits)
+    if number.bit_length() > MAX_BITS:
+        raise ValueError("it has too large a number")
+    return number
 
 
 def read_record(file: Path, kind: type[Record], mend: str) -> Record:

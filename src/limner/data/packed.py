@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal, Self, TypeVar
 
 import numpy as np
@@ -242,7 +243,7 @@ def write_rows(file: Path, header: Sequence[str], rows: Iterable[Sequence[str | 
 def _load_array(file: Path, mmap: bool) -> NDArray[np.uint8]:
     try:
         array: NDArray[np.uint8] = np.load(file, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, TokenError) as error:  # numpy reads its header as Python
         raise UserError(
             f"{file} is missing or damaged ({' '.join(str(error).split())}): prepare the data again"
         ) from error

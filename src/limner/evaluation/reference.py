@@ -24,6 +24,7 @@ from limner.core.errors import UserError
 from limner.core.faults import fault_line
 from limner.core.files import new_folder, reserve, sha256, write_file
 from limner.core.randomness import stream
+from limner.core.records import parse_json
 from limner.data.packed import PackedFaces
 from limner.evaluation.generate import SHRUNK_PIXELS, SHRUNK_RULE, shrink_rows
 from limner.evaluation.measure import NEIGHBOURS, STEPS, SUBSET, SUBSETS, measure, moments
@@ -234,7 +235,7 @@ def _note(sentence: str, quiet: bool) -> None:
 def _is_whole(folder: Path, identity: dict[str, Any]) -> bool:
     """Whether `folder` keeps what is of this identity, as it was written."""
     try:
-        info = json.loads((folder / INFO).read_bytes())
+        info = parse_json((folder / INFO).read_bytes())
         return bool(info["identity"] == identity) and all(
             sha256(folder / file) == checksum for file, checksum in info["sha256"].items()
         )

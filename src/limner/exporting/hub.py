@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from limner.core.errors import UserError
+from limner.core.records import parse_json
 from limner.core.version import __version__
 from limner.evaluation.results import Result, evaluations, read_metrics
 from limner.exporting.card import model_card, space_card
@@ -77,8 +78,11 @@ def _results(path: Path, folder: Path, weights_sha256: str) -> Sequence[Result]:
     if is_run(path):
         results = read_metrics(path)
     elif (folder / METRICS).is_file():
-        kept = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        results = [Result.model_validate(one) for one in (kept["results"] if isinstance(kept, dict) else kept)]
+        try:
+            kept = parse_json((folder / METRICS).read_bytes())
+            results = [Result.model_validate(one) for one in (kept["results"] if isinstance(kept, dict) else kept)]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{folder / METRICS} is damaged: restore it, or delete it to export without it.") from None
     else:
         results = []
     own = [one for one in results if one.model_sha256 == weights_sha256 and not one.chooses]

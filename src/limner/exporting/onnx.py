@@ -8,7 +8,8 @@ Shapes: N images, Z latent, A attributes, C channels, H and W an image's height 
 import json
 import warnings
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +22,11 @@ from limner.core.errors import UserError
 from limner.core.pixels import to_unit
 from limner.core.version import __version__
 from limner.latent.latents import face_latents
-from limner.model.model import Model, ModelConfig
+from limner.model.model import WEIGHTS, Model, ModelConfig
 from limner.networks import build_generator
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
 Precision = Literal["fp32", "fp16"]
 BATCHES = (1, 2, 7, 64)
@@ -84,8 +85,8 @@ def to_onnx(
     return OnnxFile(content, largest, float(difference_BCHW.mean()))
 
 
-def generator_graph(model: Model) -> "ModelProto":
-    """The computation of `ImageGenerator` in ONNX, with weights in fp32.
+def generator_graph(model: Model, optimize: bool = True) -> "ModelProto":
+    """The computation of `ImageGenerator` in ONNX, with weights in fp32; with `optimize`, some are folded into others.
 
     Raises UserError for a model of curves, and where onnxscript is missing.
     """
@@ -104,6 +105,7 @@ def generator_graph(model: Model) -> "ModelProto":
             network,
             example,
             dynamo=True,
+            optimize=optimize,
             external_data=False,
             input_names=["latents", "attributes"][: len(example)],
             output_names=["images"],
@@ -115,6 +117,55 @@ def generator_graph(model: Model) -> "ModelProto":
     for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
         part.ClearField("metadata_props")  # stack traces, with the paths of this machine
     return proto
+
+
+def graph_beside(folder: Path) -> bytes:
+    """`graph.onnx` of a model folder: its generator as ONNX whose weights are those in `model.safetensors` there.
+
+    It has tens of KiB, and is of use in that folder alone (`limner.model.graph`). Raises UserError as
+    `generator_graph`, and for weights that are not stored in fp16 and for spherical latents.
+    """
+    from onnx import TensorProto, helper
+
+    model = Model.load(folder)
+    if model.config.latent_distribution == "spherical":
+        raise UserError(f"{folder} has spherical latents: there can be no graph beside its weights.")
+    proto = generator_graph(model, optimize=False)
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes
+
+    fold_constants(proto)
+    remove_unused_nodes(proto)
+    stored = _stored(folder / WEIGHTS)
+    casts = []
+    for weight in proto.graph.initializer:
+        name = weight.name.removeprefix("generator.")
+        if name not in stored:
+            continue  # a constant
+        place = stored[name]
+        if (place["dtype"], place["shape"]) != ("F16", list(weight.dims)):
+            raise UserError(f"{name} in {folder / WEIGHTS} is not in fp16: there can be no graph beside the weights.")
+        casts.append(helper.make_node("Cast", [name], [weight.name], to=TensorProto.FLOAT))
+        outside = TensorProto(name=name, dims=weight.dims, data_type=TensorProto.FLOAT16)
+        outside.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", WEIGHTS), ("offset", place["begin"]), ("length", place["length"])):
+            outside.external_data.add(key=key, value=str(value))
+        weight.CopyFrom(outside)
+    _put_first(casts, proto)
+    helper.set_model_props(proto, _metadata(model.config, "fp16"))
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _stored(weights: Path) -> dict[str, dict[str, Any]]:
+    """Of every tensor in a file of safetensors: dtype, shape, the byte at which it begins, and its length."""
+    with weights.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        tensors = json.loads(file.read(size))
+    tensors.pop("__metadata__", None)
+    for place in tensors.values():
+        begin, end = place["data_offsets"]
+        place |= {"begin": 8 + size + begin, "length": end - begin}
+    return tensors  # type: ignore[no-any-return]
 
 
 def _folded(model: Model) -> nn.Module:
@@ -147,7 +198,11 @@ def _store_in_half(proto: "ModelProto") -> None:
                 raise UserError(f"The weight {name} is too large for fp16 (more than 65,504): export with fp32.")
             weight.CopyFrom(numpy_helper.from_array(half, f"{name}.fp16"))
             casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *proto.graph.node]
+    _put_first(casts, proto)
+
+
+def _put_first(nodes: "list[NodeProto]", proto: "ModelProto") -> None:
+    nodes = [*nodes, *proto.graph.node]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
 

@@ -14,6 +14,7 @@ from xml.sax.saxutils import quoteattr
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from limner.core.arguments import checked
+from limner.core.records import parse_json
 from limner.core.version import __version__
 
 # IPTC's word for an image made by a trained model.
@@ -127,7 +128,7 @@ def read_json(text: object) -> dict[str, Any] | None:
     try:
         if not isinstance(text, str) or len(text) > MAX_BYTES:
             return None
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -24,6 +24,7 @@ from limner.core.arguments import checked
 from limner.core.errors import UserError
 from limner.core.records import check_sum, read_record
 from limner.core.version import __version__
+from limner.core.weights import BoundedBy
 from limner.features.extractor import Extractor
 from limner.features.lite0 import Lite0
 
@@ -175,8 +176,9 @@ def load_judge(path: str | Path | None = None, device: str = "cpu") -> Judge:
     config = read_record(folder / CONFIG, JudgeConfig, MEND)
     weights = folder / WEIGHTS
     check_sum(weights, config.weights_sha256, MEND)
-    head = Head(config.dimension, config.hidden, len(config.attribute_names))
     try:
+        with BoundedBy(weights):
+            head = Head(config.dimension, config.hidden, len(config.attribute_names))
         head.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError):
         raise UserError(f"{weights} does not hold the judge that {folder / CONFIG} describes: {MEND}.") from None

@@ -6,13 +6,11 @@ Gaussian latents nearly all lie (White 2016).
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from limner.core.randomness import stream
+from limner.latent.numbers import face_numbers
 
 
 def training_latents(count: int, latent: int, distribution: str, generator: torch.Generator) -> Tensor:
@@ -30,7 +28,7 @@ def face_latents(seed: int, first: int, count: int, latent: int, distribution: s
     Each face has a random stream of its own, so face k of a seed has the same latent whatever is sampled beside it and
     whatever device the generator runs on.
     """
-    z_BZ = torch.from_numpy(np.stack([_one_face(seed, first + k, latent, distribution) for k in range(count)]))
+    z_BZ = torch.from_numpy(face_numbers(seed, first, count, latent, distribution))
     return _to_sphere(z_BZ) if distribution == "spherical" else z_BZ
 
 
@@ -39,13 +37,6 @@ def to_support(z_BZ: Tensor, distribution: str) -> Tensor:
     if distribution == "uniform":
         return z_BZ.clamp(-1, 1)
     return _to_sphere(z_BZ) if distribution == "spherical" else z_BZ
-
-
-def _one_face(seed: int, index: int, latent: int, distribution: str) -> NDArray[np.float32]:
-    own = stream(seed, "face", index)
-    if distribution == "uniform":
-        return own.random(latent, dtype=np.float32) * 2 - 1
-    return own.standard_normal(latent, dtype=np.float32)
 
 
 def _to_sphere(z_BZ: Tensor) -> Tensor:

@@ -20,7 +20,9 @@ from limner.images.credentials import open_signer, signing
 from limner.images.grid import face_grid
 from limner.images.marks import Mark
 from limner.images.png import generated_png, read_signed
-from limner.model.model import Model, find_model, read_config
+from limner.model.graph import GraphModel, has_graph
+from limner.model.sampler import Sampler, read_sampler_config
+from limner.model.shipped import find_model
 
 MAX_GRID = 4096
 
@@ -41,6 +43,8 @@ class Settings(BaseModel):
     with_: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     precision: Literal["bf16", "fp32"]
+    runtime: Literal["torch", "onnxruntime"] = "torch"
+    """What computed the image: their last bits differ."""
     limner: str
     """Limner's version that made the image."""
 
@@ -93,7 +97,7 @@ def sample(
             )
     if columns is not None and not 1 <= columns <= MAX_GRID:
         raise UserError(f"--columns is {columns}; it must be between 1 and {MAX_GRID}.")
-    loaded = Model.load(folder, device)
+    loaded = _load(folder, device, quick=device == "cpu")
     made_by: dict[str, Any] = {
         "model": str(model),
         "weights_sha256": loaded.config.weights_sha256,
@@ -102,6 +106,7 @@ def sample(
         "with_": names_of(with_),
         "without": names_of(without),
         "precision": loaded.precision,
+        "runtime": loaded.runtime,
         "limner": __version__,
     }
     labels_NA = loaded.labels(count, seed, with_=with_, without=without, first=first)
@@ -134,13 +139,14 @@ def recreate(image: str | Path, out: str | Path, *, model: str | Path | None = N
         settings = Settings.model_validate(said)
     except ValidationError as error:
         problem = error.errors()[0]
-        key = one_line(str(problem["loc"][0]))
-        raise UserError(f"{image} says how it was made, but {key} is off: {problem['msg']}.") from None
+        raise UserError(
+            f"{image} says how it was made, but {one_line(str(problem['loc'][0]))} is off: {problem['msg']}."
+        ) from None
     check_output(out, force, (".png",))
     folder = find_model(Path(model if model is not None else settings.model))
-    if read_config(folder).weights_sha256 != settings.weights_sha256:
+    if read_sampler_config(folder).weights_sha256 != settings.weights_sha256:
         raise UserError(f"{image} was made with other weights than those in {folder}: name the right model.")
-    faces_NHWC = Model.load(folder).sample(
+    faces_NHWC = _load(folder, "cpu", quick=settings.runtime == "onnxruntime").sample(
         settings.count,
         settings.seed,
         first=settings.first,
@@ -151,6 +157,15 @@ def recreate(image: str | Path, out: str | Path, *, model: str | Path | None = N
     )
     write_file(out, sampled_png(faces_NHWC, settings, mark))
     return out
+
+
+def _load(folder: Path, device: str, quick: bool) -> Sampler:
+    """The model in a folder, of `find_model`; where it is `quick` and has a graph, torch is not even imported."""
+    if quick and has_graph(folder):
+        return GraphModel.load(folder)
+    from limner.model.model import Model
+
+    return Model.load(folder, device)
 
 
 def sampled_png(faces_NHWC: NDArray[np.uint8], settings: Settings, mark: Mark | None) -> bytes:

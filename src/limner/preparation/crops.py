@@ -172,6 +172,8 @@ def _load(image: Image.Image) -> None:
         message = re.sub(r"\s+", " ", str(error))
         kind = "truncated" if isinstance(error, EOFError) or "truncated" in message else "broken"
         raise Rejected(f"{kind}: {message[:120] or 'the data ends early'}") from error
+    if image.mode.startswith("P") and image.palette is None:
+        raise Rejected("broken: its palette is missing")
     with suppress(Exception):  # a broken EXIF block says nothing about the pixels
         ImageOps.exif_transpose(image, in_place=True)
 

@@ -8,6 +8,8 @@ import re
 from importlib.resources import files
 from typing import Any, TypeGuard
 
+from limner.core.errors import UserError
+
 Row = dict[str, Any]
 
 
@@ -35,7 +37,11 @@ def safe_json(contents: Row) -> str:
             return [clean(item) for item in value]
         return None if is_number(value) and not math.isfinite(value) else value
 
-    return json.dumps(clean(contents), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    try:
+        cleaned = clean(contents)
+    except RecursionError:
+        raise UserError("A JSON file of this run is nested too deeply: it was not written by Limner.") from None
+    return json.dumps(cleaned, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def content_security_policy(template: str, scripts: str = "", others: str = "") -> str:

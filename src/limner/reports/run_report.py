@@ -7,7 +7,6 @@ policy forbids everything but its own script and style, so it can be mailed abou
 
 import base64
 import io
-import json
 import math
 import re
 import shlex
@@ -21,6 +20,7 @@ from PIL import Image
 
 from limner.core.errors import UserError
 from limner.core.files import write_file
+from limner.core.records import parse_json
 from limner.evaluation.metrics import metric_of, note
 from limner.evaluation.results import (
     Conditions,
@@ -133,7 +133,7 @@ def _family(metric: str) -> str:
 
 def _read_info(path: Path) -> Row:
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = parse_json(path.read_bytes())
     except FileNotFoundError:
         return {}
     except ValueError as error:

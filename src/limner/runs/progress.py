@@ -1,9 +1,9 @@
 """How far a run is, from its log. A further look reads only what was appended since the last one."""
 
-import json
 from pathlib import Path
 from typing import Any, Self
 
+from limner.core.records import parse_json
 from limner.runs.run import INFO, LOG, how_ended, rows_of
 
 
@@ -66,7 +66,7 @@ class Progress:
 def _recipe(run: Path) -> str | None:
     """The name of the recipe; `None` where `run.json` is damaged or not there."""
     try:
-        info = json.loads((run / INFO).read_text(encoding="utf-8"))
+        info = parse_json((run / INFO).read_bytes())
     except (OSError, ValueError):
         return None
     return info.get("recipe") if isinstance(info, dict) else None

@@ -1,19 +1,20 @@
 """The Run: one training, as a folder that a person can read."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from limner.core.arguments import checked
 from limner.core.errors import UserError
+from limner.core.files import sweep
 from limner.core.locks import try_lock
-from limner.core.records import read_record
+from limner.core.records import parse_json, read_record
 
 if TYPE_CHECKING:
     from limner.model.model import Model
@@ -30,6 +31,13 @@ RECIPE, INFO, LOG, SAMPLES, CHECKPOINTS, MODEL, BEST, FILM, EVENTS = (
     "painting.png",
     "events",
 )
+# Of the lines of a log: whole numbers, numbers, words, and what a line of a kind always has.
+COUNTS, MEASURES, WORDS = (
+    ("images_seen", "to_images"),
+    ("seconds", "images_per_second"),
+    ("verdict", "remedy", "reason"),
+)
+NEEDED = {"log": "images_seen", "rollback": "to_images"}
 
 
 class _Info(BaseModel):
@@ -118,12 +126,31 @@ def rows_of(text: str) -> list[dict[str, Any]]:
     rows = []
     for line in text.split("\n"):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and "event" in row:
+        if _is_event(row):
             rows.append(row)
     return rows
+
+
+def _is_event(row: Any) -> bool:
+    """Whether a line of a log is one that a training writes, as far as its readers rely on it."""
+    if not isinstance(row, dict) or not isinstance(row.get("event"), str):
+        return False
+    counts = [row[key] for key in COUNTS if key in row]
+    return (
+        all(type(count) is int for count in counts)
+        and all(type(row.get(key, 0)) in (int, float) for key in MEASURES)
+        and all(isinstance(row.get(key, ""), str | NoneType) for key in WORDS)
+        and NEEDED.get(row["event"], "event") in row
+    )
+
+
+def sweep_run(run: Path) -> None:
+    """Remove what killed processes left half-written in a run."""
+    for folder in (run, run / SAMPLES, run / CHECKPOINTS):
+        sweep(folder)
 
 
 def is_run(path: Path) -> bool:

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from limner.core.errors import UserError
+from limner.core.errors import UserError, printable
 from limner.core.faults import fault_line
 from limner.core.version import __version__
 from limner.images.credentials import Signer
@@ -101,7 +101,7 @@ def _add_errors(app: FastAPI) -> None:
     """Answer every mistake with one sentence."""
 
     def sentence(status: int, text: str) -> JSONResponse:
-        return JSONResponse({"error": text}, status)
+        return JSONResponse({"error": printable(text)}, status)
 
     @app.exception_handler(UserError)
     def user_error(_: Request, error: UserError) -> Response:

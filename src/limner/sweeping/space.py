@@ -2,7 +2,6 @@
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -118,7 +117,7 @@ def _read_range(text: str, key: str, parts: Sequence[str], real: bool) -> Range:
     try:
         low, high = (read_toml(f"value = {end}")["value"] for end in parts[0].split(".."))
         numbers = all(type(end) in (int, float) and math.isfinite(end) for end in (low, high))
-    except (ValueError, tomllib.TOMLDecodeError):
+    except ValueError:  # not TOML, or no number that a setting could take
         numbers = False
     if not numbers or parts[1:] not in ([], ["log"]):
         raise UserError(f"--vary {brief(text)} is not of the form KEY=LOW..HIGH or KEY=LOW..HIGH,log with two numbers.")

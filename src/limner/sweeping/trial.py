@@ -18,7 +18,7 @@ from limner.core.randomness import torch_seed
 from limner.evaluation.results import Result, read_metrics
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
-from limner.runs.run import RECIPE, is_run, read_log
+from limner.runs.run import RECIPE, is_run, read_log, sweep_run
 from limner.sweeping.child import Job, TrialFailedError, is_diverged, run_job
 from limner.sweeping.space import Axis, Value, as_overrides
 from limner.sweeping.storage import trial_folder
@@ -164,9 +164,10 @@ def last_of(run: Path, key: str) -> float:
 def _inherit(previous: Path, target: Path) -> None:
     """Copy the runs of a failed attempt, so that they go on; its worker may still live and write into its own.
 
-    One that diverged would diverge again, and begins anew.
+    One that diverged would diverge again, and begins anew. What a killed worker left half-written there goes.
     """
     for run in sorted(previous.glob("seed-*")):
+        sweep_run(run)
         if not is_run(run) or is_diverged(run) or (target / run.name).exists():
             continue
         try:

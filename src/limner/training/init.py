@@ -4,7 +4,6 @@ The generator starts from the weights of a model, which are an EMA. A run also h
 its newest checkpoint. A model folder may have a discriminator beside its generator, as the shipped model `faces` has.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from limner.core.errors import UserError
+from limner.core.records import parse_json
 from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.model.model import MEND, Model, ModelConfig, find_model
 from limner.recipes import recipe_names
@@ -144,7 +144,7 @@ def _shipped_discriminator(file: Path, recipe: Recipe) -> dict[str, dict[str, Te
         return {}
     try:
         with safe_open(file, "pt") as opened:
-            settings = dict(json.loads(opened.metadata()[SETTINGS]))
+            settings = dict(parse_json(opened.metadata()[SETTINGS]))
         tensors = load_file(file)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         raise UserError(f"{file} is damaged: {MEND}.") from None

@@ -17,13 +17,13 @@ from limner.core.device import all_finite
 from limner.core.distributed import start_engine
 from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
 from limner.core.faults import fault_line
-from limner.core.files import sweep, write_file
+from limner.core.files import write_file
 from limner.core.process import ending_signals, process_rank
 from limner.core.randomness import sole_training
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
-from limner.runs.run import CHECKPOINTS, LOG, RECIPE, SAMPLES, Run
+from limner.runs.run import CHECKPOINTS, LOG, RECIPE, Run, sweep_run
 from limner.training.faults import what_is_kept
 from limner.training.init import Init, check_init, initialise
 from limner.training.loop import MAX_ROLLBACKS, run_loop
@@ -153,8 +153,7 @@ def resume(
             )
 
         def mend_folder() -> None:
-            for folder in (old.path, old.path / SAMPLES, old.path / CHECKPOINTS):
-                sweep(folder)
+            sweep_run(old.path)
             _cut_log(old.path / LOG, record["log_bytes"])
             write_info(old, info | {"budget": vars(budget)})
             if not quiet:

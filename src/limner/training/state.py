@@ -22,6 +22,7 @@ from limner.core.device import all_finite
 from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, sweep, write_file
 from limner.core.randomness import torch_seed
+from limner.core.records import parse_json
 from limner.networks import build_discriminator, build_encoder, build_generator
 from limner.networks.layers import he_std
 from limner.objectives.conditioning import Conditioning
@@ -219,7 +220,7 @@ def read_newest(folder: Path, before: float = math.inf) -> tuple[dict[str, Any],
     found = checkpoints(folder)
     for path in reversed([path for path in found if int(path.name) < before] or found[:1]):
         try:
-            record = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            record = parse_json((path / "state.json").read_bytes())
             if record["format"] != FORMAT:
                 raise UserError(f"{path} was written by another version of Limner (format {record['format']}).")
             if sha256(path / "state.safetensors") == record["sha256"] and record.keys() >= KEYS:

@@ -1,11 +1,11 @@
 """Measuring the EMA while it trains, by a cheap protocol, and keeping the best model so far."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from limner.core.distributed import Engine
 from limner.core.files import write_file
+from limner.core.records import parse_json
 from limner.data.packed import PackedFaces
 from limner.evaluation.evaluate import evaluate_model
 from limner.evaluation.results import METRICS, append_metrics, read_metrics
@@ -59,6 +59,6 @@ def forget_after(run: Path, images: int) -> None:
 
 def _images(line: str) -> float:
     try:
-        return float(json.loads(line)["images_seen"])
+        return float(parse_json(line)["images_seen"])
     except (ValueError, KeyError, TypeError):
         return float("inf")  # half a line that a killed run left

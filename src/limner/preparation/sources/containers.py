@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from limner.core.errors import UserError
+from limner.core.errors import UserError, printable
 from limner.preparation.crops import Rejected
 
 MAX_FILE_BYTES = 64 * 2**20
@@ -18,7 +18,7 @@ HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 def shown(name: str | Path) -> str:
     """A name as it may stand in a one-line message: what cannot be printed is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(name))
+    return printable(str(name))
 
 
 class ImageFiles(Protocol):
