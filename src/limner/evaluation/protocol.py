@@ -135,7 +135,7 @@ def check_seeds(seeds: int) -> None:
     """Refuse, as a UserError, a number of seeds that gives no spread worth the name."""
     if seeds != 1 and not MANY_SEEDS <= seeds <= MOST_SEEDS:
         raise UserError(
-            f"seeds is {seeds}; give 1 (a value without a spread) or at least {MANY_SEEDS} (a value with its spread), and "
+            f"seeds is {seeds}; give 1 (a value without a spread) or at least {MANY_SEEDS} (a value with its spread), "
             f"at most {MOST_SEEDS:,}."
         )
 
