@@ -236,9 +236,8 @@ def _is_whole(folder: Path, identity: dict[str, Any]) -> bool:
     """Whether `folder` keeps what is of this identity, as it was written."""
     try:
         info = parse_json((folder / INFO).read_bytes())
-        return bool(info["identity"] == identity) and all(
-            sha256(folder / file) == checksum for file, checksum in info["sha256"].items()
-        )
+        checksums = {file.name: sha256(file) for file in folder.iterdir() if file.name != INFO}
+        return bool(info["identity"] == identity and info["sha256"] == checksums and checksums)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
