@@ -37,6 +37,8 @@ from limner.preparation.prepare import prepare
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
 
+MOST_STEPS = 1000
+
 
 @checked
 def bench(recipe: str = "dcgan", steps: int = 8, out: Path | None = None, overrides: Sequence[str] = ()) -> Bench:
@@ -46,8 +48,8 @@ def bench(recipe: str = "dcgan", steps: int = 8, out: Path | None = None, overri
     UserError for a recipe that is none or that the reference cannot follow, for `steps` below 1, and where `out` cannot
     be written.
     """
-    if steps < 1:
-        raise UserError(f"--steps is {steps}; it must be at least 1.")
+    if not 1 <= steps <= MOST_STEPS:
+        raise UserError(f"--steps is {steps}; it must lie between 1 and {MOST_STEPS:,}.")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out {out} cannot be written: there is no folder {out.parent}.")
     if out is not None:

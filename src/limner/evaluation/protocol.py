@@ -16,6 +16,7 @@ from limner.preparation.crops import CROPS
 from limner.recipes.toml import read_toml
 
 MAX_BYTES = 1 << 16
+MOST_SEEDS = 1000
 MANY_SEEDS = 3  # a spread of fewer numbers says next to nothing
 
 
@@ -132,9 +133,10 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
 
 def check_seeds(seeds: int) -> None:
     """Refuse, as a UserError, a number of seeds that gives no spread worth the name."""
-    if seeds != 1 and seeds < MANY_SEEDS:
+    if seeds != 1 and not MANY_SEEDS <= seeds <= MOST_SEEDS:
         raise UserError(
-            f"seeds is {seeds}; give 1 (a value without a spread) or at least {MANY_SEEDS} (a value with its spread)."
+            f"seeds is {seeds}; give 1 (a value without a spread) or at least {MANY_SEEDS} (a value with its spread), "
+            f"at most {MOST_SEEDS:,}."
         )
 
 

@@ -28,6 +28,7 @@ from limner.evaluation.reference import FEWEST, Reference, choose_rows, load_pix
 from limner.evaluation.results import Conditions, Floor, Result
 from limner.evaluation.work import Work
 from limner.features.extractor import Extractor
+from limner.model.sampler import MOST_FACES
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def set_up(data: PackedFaces | str | Path, options: EvaluationOptions = Evaluati
     check_seeds(seeds)
     if samples is not None and samples < FEWEST:
         raise UserError(f"--samples is {samples}; at least {FEWEST} generated images are needed, better thousands.")
+    if samples is not None and samples > MOST_FACES:
+        raise UserError(f"--samples is {samples}; it must be at most {MOST_FACES:,}.")
     if not 0 <= truncation <= 2:
         raise UserError(f"truncation is {truncation}; it must lie between 0 and 2 (1: as trained).")
     faces = data if isinstance(data, PackedFaces) else PackedFaces.open(data, verify=True)

@@ -18,7 +18,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from limner.core.arguments import checked
 from limner.core.device import all_finite, find_device, gains_by_bf16
-from limner.core.errors import UserError
+from limner.core.errors import UserError, brief
 from limner.core.files import new_folder, sha256, write_file
 from limner.core.records import check_sum, read_record
 from limner.core.weights import BoundedBy
@@ -35,6 +35,7 @@ from limner.networks import build_generator
 from limner.recipes.schema import GeneratorSettings
 
 CARD = "README.md"
+PRECISIONS = ("auto", "bf16", "fp32")
 NOTHING = np.zeros((0, 0), np.uint8)
 CAST = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)  # what runs in bf16 under autocast
 
@@ -103,27 +104,36 @@ class Model(Sampler):
     def _images(self, z_BZ: NDArray[np.float32], y_BA: NDArray[np.float32], precision: str) -> NDArray[np.uint8]:
         return self.generate(torch.from_numpy(z_BZ), torch.from_numpy(y_BA), precision)
 
+    @checked
     def generate(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> NDArray[np.uint8]:
         """Latents B x Z and attributes B x A -> images, uint8, B x H x W x 3.
 
         A model of curves plots each in an image of 64 x 64. Raises UserError where a number that its generator gives
-        is not finite.
+        is not finite, or the inputs are of other sizes than its generator takes.
         """
         x_BCHW = self.raw(z_BZ, y_BA, precision)
         if not all_finite([x_BCHW]):
             raise UserError(f"This model ({self.config.recipe}) makes images that are infinite or NaN: train anew.")
         return OUTPUTS[self.config.kind].to_images(x_BCHW, self.config.pixel_range)
 
+    @checked
     @torch.inference_mode()
     def raw(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> Tensor:
         """What the generator gives for latents B x Z and attributes B x A, on the model's device.
 
-        Images B x 3 x H x W in `config.pixel_range`, not clipped, or the heights of curves, B x P.
+        Images B x 3 x H x W in `config.pixel_range`, not clipped, or the heights of curves, B x P. Raises UserError
+        where the inputs are of other sizes than its generator takes.
         """
+        B, Z, A = len(z_BZ), self.config.latent_size, len(self.config.attribute_names)
+        if (z_BZ.shape, y_BA.shape) != ((B, Z), (B, A)):
+            shapes = f"{tuple(z_BZ.shape)} and {tuple(y_BA.shape)}"
+            raise UserError(f"z_BZ and y_BA have the shapes {shapes}; they must be B x {Z} and B x {A}.")
+        if precision not in PRECISIONS:
+            raise UserError(f"precision is {brief(precision)}; it must be {', '.join(PRECISIONS)}.")
         wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16):
             generator = self._generator_bf16 if wants_bf16 else self.generator
-            x_BCHW: Tensor = generator(torch.cat([z_BZ, y_BA], 1).to(self.device))
+            x_BCHW: Tensor = generator(torch.cat([z_BZ, y_BA], 1).to(self.device, torch.float32))
         return x_BCHW
 
     @cached_property

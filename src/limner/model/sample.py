@@ -93,7 +93,7 @@ def sample(
         check_output(out, force, (".png",))
         if count > MAX_GRID:
             raise UserError(
-                f"A grid holds at most {MAX_GRID:,} faces: for {count:,}, write single files with --single."
+                f"A grid holds at most {MAX_GRID:,} faces: for a count of {count:,}, write single files with --single."
             )
     if columns is not None and not 1 <= columns <= MAX_GRID:
         raise UserError(f"--columns is {columns}; it must be between 1 and {MAX_GRID}.")

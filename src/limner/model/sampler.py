@@ -29,6 +29,7 @@ BATCH = 64  # faces that are sampled at a time
 # Every pass runs on exactly this many latents, so that a face does not depend on how many are sampled. A CPU is nearly
 # as fast with 16 at a time as with 64, and a single face then takes a quarter of the time; a GPU needs all of them.
 CPU_PASS = 16
+MOST_FACES = 10_000_000  # at a time: the attributes of all are in memory
 
 
 class SamplerConfig(BaseModel):
@@ -192,6 +193,8 @@ class Sampler(ABC):
 
 
 def _check_range(count: int, seed: int, first: int) -> None:
+    if count > MOST_FACES:
+        raise UserError(f"count is {count}; it must be at most {MOST_FACES:,}: ask for fewer, with another first.")
     for name, value, least in (("count", count, 1), ("seed", seed, 0), ("first", first, 0)):
         if value < least:
             raise UserError(f"{name} is {value}; it must be at least {least}.")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EVALUATE = "record.evaluate_images"
 VALIDATIONS = 4  # of a training, where --set says nothing else
 LEAST_GRACE = 4  # seconds
+MOST = 10**15
 
 
 class Swept(NamedTuple):
@@ -136,8 +137,8 @@ def _plan(
     images = base.schedule.images if images is None else images
     least = {"--trials": (trials, 1), "--images": (images, 1), "--seeds": (seeds, 1), "--seed": (seed, 0)}
     for name, (value, lowest) in least.items():
-        if value is not None and value < lowest:
-            raise UserError(f"{name} is {value}; it must be at least {lowest}.")
+        if value is not None and not lowest <= value <= MOST:
+            raise UserError(f"{name} is {value}; it must be at least {lowest} and at most 10**15.")
     _check_data(base, faces)
     axes = read_space(vary, recipe, overrides)
     points = grid(axes) if trials is None else None
