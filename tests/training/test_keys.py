@@ -42,6 +42,7 @@ OTHERS: dict[str, list[Any]] = {
     "latent.size": [8],
     "data.size": [32, 64, 128],
     "schedule.batch": [4],
+    "engine.precision": ["bf16"],  # `auto` is one of the two, which depends on the machine
 }
 
 
