@@ -6,11 +6,9 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import BaseModel
-
 from limner.core.errors import UserError
-from limner.core.records import read_record
 from limner.exporting.groups import attribute_groups
+from limner.model.sampler import read_sampler_config
 from limner.model.shipped import CONFIG, find_model
 from limner.runs.run import MODEL, is_run
 
@@ -18,23 +16,13 @@ if TYPE_CHECKING:
     from limner.model.model import Model
 
 MOST_LOADED = 4
+SAID = {"recipe", "kind", "size", "images_seen", "licence"}  # of config.json, on the page
 
 
 class _Loaded(NamedTuple):
     written: int
     """When its config.json was written, in nanoseconds: a run writes its model anew at every checkpoint."""
     model: "Model"
-
-
-class Description(BaseModel):
-    """What the page says of a model: that part of its config.json which needs no network, hence no import of torch."""
-
-    recipe: str
-    kind: str = "images"
-    size: int
-    images_seen: int
-    licence: str
-    attribute_names: tuple[str, ...] = ()
 
 
 class Shelf:
@@ -54,12 +42,12 @@ class Shelf:
     def describe(self, name: str) -> dict[str, Any]:
         """What there is to say of the model of this name, or the problem that it has."""
         try:
-            config = read_record(find_model(Path(name)) / CONFIG, Description, "take a whole copy of the model")
+            config = read_sampler_config(find_model(Path(name)))  # without the network, hence no import of torch
         except UserError as error:
             return {"name": name, "problem": str(error)}
         return {
             "name": name,
-            **config.model_dump(exclude={"attribute_names"}),
+            **config.model_dump(include=SAID),
             "attributes": grouped(config.attribute_names),
             "of_run": is_run(Path(name)),
             "loaded": name in self._loaded,
