@@ -44,7 +44,7 @@ EMPTY: dict[str, Any] = {
     "faults": [],
 }
 FAULTS = 3  # of a reader, after which it is given up
-SHOWN = 1000  # characters of a fault and of its input
+SHOWN, MOST_OF_INPUT = 1000, 10_000  # characters of a fault and of its input
 
 
 def one_round(cases: Any, read: Read, number: int, count: int, counted: dict[str, Any]) -> str | None:
@@ -77,8 +77,9 @@ def one_round(cases: Any, read: Read, number: int, count: int, counted: dict[str
 
     try:
         every()
-    except Exception:
-        return f"{traceback.format_exc(chain=False)[-SHOWN:]}the input: {repr(counted['newest'])[:SHOWN]}"
+    except Exception as error:
+        where = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)[-4:]))
+        return f"{where}{type(error).__name__}: {error!s:.{SHOWN}}\nthe input: {counted['newest']!r:.{MOST_OF_INPUT}}"
     return None
 
 

@@ -170,6 +170,16 @@ def patched_member(offset_here: int, offset_in_directory: int, value: bytes) -> 
     return bytes(data)
 
 
+def unnamed() -> bytes:
+    file = io.BytesIO()
+    without = zipfile.ZipInfo("bad.png")
+    without.filename = ""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(*GOOD)
+        archive.writestr(without, BAD)
+    return file.getvalue()
+
+
 def linked() -> bytes:
     file = io.BytesIO()
     link = zipfile.ZipInfo("bad.png")
@@ -181,6 +191,7 @@ def linked() -> bytes:
 
 
 MEMBERS: dict[str, tuple[bytes, str]] = {
+    "unnamed": (unnamed(), "no name in the zip"),
     "absolute": (zip_of(GOOD, ("/bad.png", BAD)), "unsafe path"),
     "parent": (zip_of(GOOD, ("../bad.png", BAD)), "unsafe path"),
     "inner_parent": (zip_of(GOOD, ("a/../../bad.png", BAD)), "unsafe path"),

@@ -104,7 +104,7 @@ class ZipImages:
         names: set[str] = set()
         for member in self._zip.infolist():
             name = member.filename
-            if member.is_dir():
+            if name.endswith("/"):  # ZipInfo.is_dir fails for a member without a name
                 continue
             if reason := _unsafe(member) or _hidden(name):
                 self.rejects[name] = reason
@@ -145,6 +145,8 @@ def _hidden(name: str) -> str | None:
 
 def _unsafe(member: zipfile.ZipInfo) -> str | None:
     name = member.filename.replace("\\", "/")
+    if not name:
+        return "no name in the zip"
     if name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in name.split("/"):
         return "unsafe path in the zip"
     if member.flag_bits & 1:
