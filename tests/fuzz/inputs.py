@@ -38,28 +38,29 @@ texts = st.one_of(st.sampled_from(ODD_TEXTS), st.text(max_size=12))
 def damaged(draw: st.DrawFn, wholes: Sequence[bytes], most: int = 6) -> bytes:
     """One of the files with up to `most` changes: bytes overwritten, numbers put to the ends of their ranges, parts cut
     out, doubled, or taken from another file."""
-    content = bytearray(draw(st.sampled_from(wholes)))
-    for _ in range(draw(st.integers(0, most))):
-        start = draw(st.integers(0, len(content)))
-        how = draw(st.integers(0, 6))
+    chance = draw(st.randoms(use_true_random=True))  # a draw of hypothesis for each number would take most of the time
+    content = bytearray(chance.choice(wholes))
+    for _ in range(chance.randint(0, most)):
+        start = chance.randint(0, len(content))
+        how = chance.randint(0, 6)
         if how == 0:
-            content[start : start + 1] = bytes([draw(st.integers(0, 255))])
+            content[start : start + 1] = bytes([chance.randint(0, 255)])
         elif how == 1:
-            form = draw(st.sampled_from(("<B", "<H", ">H", "<I", ">I", "<Q", ">Q")))
+            form = chance.choice(("<B", "<H", ">H", "<I", ">I", "<Q", ">Q"))
             most_of_form = 256 ** struct.calcsize(form) - 1
-            number = struct.pack(form, draw(st.sampled_from(ENDS_OF_RANGES)) & most_of_form)
+            number = struct.pack(form, chance.choice(ENDS_OF_RANGES) & most_of_form)
             content[start : start + len(number)] = number
         elif how == 2:
             del content[start:]
         elif how == 3:
-            del content[start : start + draw(st.integers(1, 64))]
+            del content[start : start + chance.randint(1, 64)]
         elif how == 4:
-            content[start:start] = content[start : start + draw(st.integers(1, 64))]
+            content[start:start] = content[start : start + chance.randint(1, 64)]
         elif how == 5:
-            content[start:start] = draw(st.binary(max_size=16))
+            content[start:start] = chance.randbytes(chance.randint(0, 16))
         else:
-            other = draw(st.sampled_from(wholes))
-            content[start:] = other[draw(st.integers(0, len(other))) :]
+            other = chance.choice(wholes)
+            content[start:] = other[chance.randint(0, len(other)) :]
     return bytes(content)
 
 
