@@ -131,9 +131,9 @@ class Model(Sampler):
         if precision not in PRECISIONS:
             raise UserError(f"precision is {brief(precision)}; it must be {', '.join(PRECISIONS)}.")
         wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
+        inputs_BI = torch.cat([z_BZ, y_BA], 1).to(next(self.generator.parameters()))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16):
-            generator = self._generator_bf16 if wants_bf16 else self.generator
-            x_BCHW: Tensor = generator(torch.cat([z_BZ, y_BA], 1).to(self.device, torch.float32))
+            x_BCHW: Tensor = (self._generator_bf16 if wants_bf16 else self.generator)(inputs_BI)
         return x_BCHW
 
     @cached_property
