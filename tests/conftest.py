@@ -70,28 +70,9 @@ def faces32(tmp_path_factory: pytest.TempPathFactory) -> "PackedFaces":
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real model of 32 x 32 that was never trained: its faces differ from each other."""
-    import torch
+    from stand_ins import write_untrained
 
-    from limner.model.model import ModelConfig, save_model
-    from limner.networks import build_generator
-    from limner.recipes.load import load_recipe
-
-    recipe = load_recipe("dcgan32", ["generator.width=64", "generator.init_std=0.1"])
-    torch.manual_seed(1)
-    config = ModelConfig(
-        recipe="dcgan32",
-        size=32,
-        latent_size=recipe.latent.size,
-        latent_distribution="gaussian",
-        generator=recipe.generator,
-        ema_halflife_images=0.0,
-        images_seen=0,
-        data={"name": "none"},
-        licence="Apache-2.0",
-    )
-    folder = tmp_path_factory.mktemp("models") / "untrained"
-    save_model(folder, build_generator(recipe.generator, 32, recipe.latent.size), config)
-    return folder
+    return write_untrained(tmp_path_factory.mktemp("models") / "untrained")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Cheap stand-ins for what an evaluation needs."""
+"""Cheap stand-ins for a trained model, and for what an evaluation needs."""
 
 import json
 from collections.abc import Sequence
@@ -32,6 +32,33 @@ class SquareMeans:
         S = self.squares
         means = images_NHWC.reshape(N, S, H // S, S, W // S, 3).mean((2, 4), dtype=np.float32)
         return means.reshape(N, self.dimension) / np.float32(255)
+
+
+def write_untrained(folder: Path, latent: int | None = None, attribute_names: tuple[str, ...] = ()) -> Path:
+    """The folder of a real model of 32 x 32 that was never trained: its faces differ from each other."""
+    import torch
+
+    from limner.model.model import NOTHING, ModelConfig, save_model
+    from limner.networks import build_generator
+
+    recipe = load_recipe("dcgan32", ["generator.width=64", "generator.init_std=0.1"])
+    torch.manual_seed(1)
+    config = ModelConfig(
+        recipe="dcgan32",
+        size=32,
+        latent_size=latent or recipe.latent.size,
+        latent_distribution="gaussian",
+        generator=recipe.generator,
+        attribute_names=attribute_names,
+        ema_halflife_images=0.0,
+        images_seen=0,
+        data={"name": "none"},
+        licence="Apache-2.0",
+    )
+    generator = build_generator(recipe.generator, 32, config.latent_size + len(attribute_names))
+    known_MA = np.eye(len(attribute_names), dtype=np.uint8) if attribute_names else NOTHING
+    save_model(folder, generator, config, known_MA)
+    return folder
 
 
 def make_result(metric: str, values: Sequence[float], floor: float | None = None, **facts: object) -> Result:

@@ -133,10 +133,15 @@ def _shipped() -> Iterator[Check]:
             yield Check(folder.name, "whole")
 
 
+def extra_names() -> list[str]:
+    """The extras of Limner that are not for its development."""
+    return sorted({*(metadata(SOURCE).get_all("Provides-Extra") or [])} - {"dev"})
+
+
 def _extras() -> Iterator[Check]:
     """The extras: which of their packages are there, in a version that Limner works with, and can be imported."""
     needed = [Requirement(line) for line in requires(SOURCE) or []]
-    extras = sorted({*(metadata(SOURCE).get_all("Provides-Extra") or [])} - {"dev"})
+    extras = extra_names()
     own = {
         extra: [line for line in needed if line.marker and line.marker.evaluate({"extra": extra})] for extra in extras
     }

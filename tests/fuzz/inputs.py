@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
+from png_files import png_chunks, png_of
 
 ENDS_OF_RANGES = [0, 1, 2, 127, 128, 255, 2**15 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1]
 LONG_NUMBER = "9" * 5000  # Python reads no whole number of more than 4,300 digits
@@ -168,20 +169,6 @@ def tables(names: Sequence[str], wholes: Sequence[str]) -> st.SearchStrategy[byt
     return st.one_of(rows(), damaged([whole.encode() for whole in wholes]), st.binary(max_size=60))
 
 
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_chunks(png: bytes) -> list[tuple[bytes, bytes]]:
-    """Kind and data of every chunk of a whole PNG."""
-    chunks, place = [], 8
-    while place < len(png):
-        (length,) = struct.unpack_from(">I", png, place)
-        chunks.append((png[place + 4 : place + 8], png[place + 8 : place + 8 + length]))
-        place += 12 + length
-    return chunks
-
-
 @st.composite
 def rechunked(draw: st.DrawFn, pngs: Sequence[bytes]) -> bytes:
     """A PNG whose chunks were changed, exchanged or doubled, each with the checksum that its data have: so a reader
@@ -204,7 +191,7 @@ def rechunked(draw: st.DrawFn, pngs: Sequence[bytes]) -> bytes:
             chunks.insert(1, (draw(st.sampled_from((b"tEXt", b"zTXt", b"iTXt"))), wrapped))
         else:
             chunks[place] = draw(st.sampled_from((b"tEXt", b"iTXt", b"eXIf", b"caBX", b"acTL", b"fcTL", b"iCCP"))), data
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, data) for kind, data in chunks)
+    return png_of(chunks)
 
 
 @st.composite

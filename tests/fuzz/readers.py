@@ -29,6 +29,8 @@ from inputs import (
     written,
 )
 from PIL import Image
+from png_files import png_chunks, png_of
+from stand_ins import write_untrained
 
 from limner.core.errors import UserError
 from limner.preparation.crops import Rejected
@@ -267,12 +269,8 @@ def generated_images(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
 
 def rejoined(png: bytes, settings: bytes) -> bytes:
     """The PNG with other settings."""
-    from inputs import png_chunk, png_chunks
-
-    chunks = [
-        (kind, b"limner\0" + settings if data.startswith(b"limner\0") else data) for kind, data in png_chunks(png)
-    ]
-    return png[:8] + b"".join(png_chunk(kind, data) for kind, data in chunks)
+    said = b"limner\0" + settings
+    return png_of((kind, said if data.startswith(b"limner\0") else data) for kind, data in png_chunks(png))
 
 
 def recreated_images(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
@@ -317,28 +315,8 @@ def signed_images(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
 
 
 def small_model(folder: Path) -> Path:
-    """A model folder with attributes, of a network that is built in a millisecond."""
-    from limner.model.model import ModelConfig, save_model
-    from limner.networks import build_generator
-    from limner.recipes.load import load_recipe
-
-    recipe = load_recipe("dcgan32", ["generator.width=64"])
-    names = ("Male", "Smiling")
-    config = ModelConfig(
-        recipe="dcgan32",
-        size=32,
-        latent_size=4,
-        latent_distribution="gaussian",
-        generator=recipe.generator,
-        ema_halflife_images=0.0,
-        images_seen=0,
-        data={"name": "none"},
-        licence="Apache-2.0",
-        attribute_names=names,
-    )
-    known_MA = np.array([[0, 1], [1, 0]], np.uint8)
-    save_model(folder, build_generator(recipe.generator, 32, 4 + len(names)), config, known_MA)
-    return folder
+    """A model folder with attributes, of few latents."""
+    return write_untrained(folder, latent=4, attribute_names=("Male", "Smiling"))
 
 
 def model_folders(place: Path) -> tuple[st.SearchStrategy[Any], Read]:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from inputs import DEEP, LONG_NUMBER, png_chunk, png_chunks
+from inputs import DEEP, LONG_NUMBER
 from PIL import Image
+from png_files import png_chunks, png_of
 from readers import READERS, check
 
 
 def without_palette() -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.zeros((24, 24, 3), np.uint8)).convert("P").save(file, "PNG")
-    chunks = [chunk for chunk in png_chunks(file.getvalue()) if chunk[0] != b"PLTE"]
-    return file.getvalue()[:8] + b"".join(png_chunk(kind, data) for kind, data in chunks)
+    return png_of(chunk for chunk in png_chunks(file.getvalue()) if chunk[0] != b"PLTE")
 
 
 NPY = b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (6, 40), ".ljust(128) + bytes(240)

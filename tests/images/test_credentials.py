@@ -5,15 +5,15 @@ import json
 import shlex
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pytest
 from PIL import Image
+from png_files import png_chunks, png_of
 
 from limner.images.marks import SYNTHETIC
 from limner.images.verify import verify
@@ -43,23 +43,6 @@ def read(png: bytes, trusted: Path | None = None) -> dict[str, Any]:
     return said
 
 
-def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The kinds and contents of a PNG's chunks."""
-    place = 8
-    while place < len(png):
-        length = int.from_bytes(png[place : place + 4], "big")
-        yield png[place + 4 : place + 8], png[place + 8 : place + 8 + length]
-        place += 12 + length
-
-
-def assembled(parts: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The PNG of these chunks."""
-    framed = [
-        len(data).to_bytes(4, "big") + kind + data + crc32(kind + data).to_bytes(4, "big") for kind, data in parts
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
-
-
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("kind", ["es256", "es384", "es512", "ps256", "ed25519"])
 def test_a_signed_sample_is_valid_and_says_that_it_is_generated(kind: str, model_folder: Path, tmp_path: Path) -> None:
@@ -81,8 +64,8 @@ def test_the_file_is_the_unsigned_one_and_a_chunk(model_folder: Path, tmp_path: 
     """So that our mark is in it, and `--recreate` makes the file as it was before it was signed."""
     out = sample(model_folder, tmp_path / "faces.png", count=3, c2pa=write_certificates(tmp_path), quiet=True)
     again = recreate(out, tmp_path / "again.png")
-    others = [(kind, data) for kind, data in chunks(out.read_bytes()) if kind != b"caBX"]
-    assert assembled(others) == again.read_bytes()
+    others = [(kind, data) for kind, data in png_chunks(out.read_bytes()) if kind != b"caBX"]
+    assert png_of(others) == again.read_bytes()
     assert verify(out)[:3] == verify(again)[:3]
     assert verify(again).credentials is None
     np.testing.assert_array_equal(np.asarray(Image.open(out)), np.asarray(Image.open(again)))
@@ -101,9 +84,9 @@ def test_a_change_breaks_the_signature(kind: bytes, model_folder: Path, tmp_path
     """Though the file is a whole PNG."""
     spec = write_certificates(tmp_path)
     out = sample(model_folder, tmp_path / "faces.png", count=1, c2pa=spec, quiet=True)
-    other = dict(chunks(sample(model_folder, tmp_path / "other.png", count=1, seed=1, quiet=True).read_bytes()))
-    changed = [(name, other[name] if name == kind else data) for name, data in chunks(out.read_bytes())]
-    out.write_bytes(assembled(changed))
+    other = dict(png_chunks(sample(model_folder, tmp_path / "other.png", count=1, seed=1, quiet=True).read_bytes()))
+    changed = [(name, other[name] if name == kind else data) for name, data in png_chunks(out.read_bytes())]
+    out.write_bytes(png_of(changed))
     assert read(out.read_bytes())["validation_state"] == "Invalid"
     found = verify(out).credentials
     assert found is not None
@@ -113,8 +96,8 @@ def test_a_change_breaks_the_signature(kind: bytes, model_folder: Path, tmp_path
 
 def test_a_damaged_manifest_is_broken(model_folder: Path, tmp_path: Path) -> None:
     out = sample(model_folder, tmp_path / "faces.png", count=1, c2pa=write_certificates(tmp_path), quiet=True)
-    parts = list(chunks(out.read_bytes()))
-    out.write_bytes(assembled((kind, data[: len(data) // 2] if kind == b"caBX" else data) for kind, data in parts))
+    parts = list(png_chunks(out.read_bytes()))
+    out.write_bytes(png_of((kind, data[: len(data) // 2] if kind == b"caBX" else data) for kind, data in parts))
     found = verify(out).credentials
     assert found is not None
     assert found.state == "broken"

@@ -26,6 +26,7 @@ from limner.bench.jpegs import Jpegs
 from limner.bench.plain_loop import ReferenceLoop, plain, reference_training, steps_per_round
 from limner.bench.records import LOOPS, Memory, Profile, Speed
 from limner.core.distributed import Engine
+from limner.core.precision import Precision
 from limner.core.randomness import torch_seed
 from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.data.batches import Batches
@@ -188,7 +189,7 @@ def sampling_speeds(
     model = Model(config, generator, device, known_MA.numpy())
     z_NZ = torch.cat([torch.randn(FACES, latent.size), known_MA.float()], dim=1).to(device)
 
-    def call(network: nn.Module, batch: int, precision: str, times: int) -> None:
+    def call(network: nn.Module, batch: int, precision: Precision, times: int) -> None:
         with torch.inference_mode(), Engine(device, precision).autocast():
             for _ in range(times):
                 for z_BZ in torch.split(z_NZ, batch):

@@ -13,7 +13,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
-from limner.core.errors import UserError, brief
+from limner.core.errors import MOST_SHOWN, UserError, brief
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,7 +58,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
-            name = Path(os.fsdecode(error.filename or "")).name[:60]
+            name = Path(os.fsdecode(error.filename or "")).name[:MOST_SHOWN]
             raise UserError(f"{name}... is too long a name for this file system: choose a shorter one.") from None
 
     return call

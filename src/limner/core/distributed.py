@@ -25,6 +25,7 @@ from limner.core.batching import batches_of, block_of
 from limner.core.device import find_device, gains_by_bf16
 from limner.core.errors import Abandoned, ProcessLost, UserError
 from limner.core.heartbeat import INTERVAL, LOST, SILENCE, Heartbeat
+from limner.core.precision import Precision
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for others that live."""
@@ -39,7 +40,7 @@ class Engine:
     """The device, the precision of the networks' products, this process's rank and how many there are."""
 
     device: torch.device
-    precision: str
+    precision: Precision
     rank: int = 0
     world: int = 1
     graphs: bool = False
@@ -240,7 +241,7 @@ def end_process(status: int) -> NoReturn:
     os._exit(status)
 
 
-def start_engine(device: str, precision: str, graphs: bool = True) -> Engine:
+def start_engine(device: str, precision: Precision, graphs: bool = True) -> Engine:
     """Choose the device (`auto`, `cpu`, `cuda`, `mps`) and precision (`auto`, `bf16`, `fp32`), and join the processes.
 
     `auto` is the GPU where torch can use one, and for several processes otherwise the CPU.

@@ -17,6 +17,11 @@ def ending_signals() -> list[signal.Signals]:
     return [number for number in ENDING if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN]
 
 
+def usable_cores() -> int:
+    """How many cores this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def process_rank() -> int:
     """The number of this process among those that torchrun has started; 0: the main one, or the only one."""
     return int(os.environ.get("RANK", "0"))

@@ -236,8 +236,9 @@ def _is_whole(folder: Path, identity: dict[str, Any]) -> bool:
     """Whether `folder` keeps what is of this identity, as it was written."""
     try:
         info = parse_json((folder / INFO).read_bytes())
-        checksums = {file.name: sha256(file) for file in folder.iterdir() if file.name != INFO}
-        return bool(info["identity"] == identity and info["sha256"] == checksums and checksums)
+        kept = [file for file in folder.iterdir() if file.name != INFO]
+        is_this = bool(kept) and info["identity"] == identity
+        return is_this and bool(info["sha256"] == {file.name: sha256(file) for file in kept})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 

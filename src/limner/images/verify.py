@@ -90,7 +90,9 @@ def _webp_packet(file: BinaryIO) -> str:
     """The XMP packet of a WebP, behind its images; Pillow would read all of these, however many."""
     file.seek(12)
     for _ in range(MOST_CHUNKS):
-        name, length = file.read(4), int.from_bytes(file.read(4), "little")
+        if not (name := file.read(4)):
+            break
+        length = int.from_bytes(file.read(4), "little")
         if name == b"XMP ":
             return file.read(min(length, 2 * MAX_BYTES)).decode(errors="replace")
         file.seek(length + length % 2, os.SEEK_CUR)

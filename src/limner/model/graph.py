@@ -5,7 +5,6 @@ they lie in that file (`limner.exporting.onnx.graph_beside`). It computes in fp3
 `Model` in fp32 by 1 of 255 at most.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from limner.core.errors import UserError
+from limner.core.precision import Precision
+from limner.core.process import usable_cores
 from limner.core.records import check_sum
 from limner.latent.numbers import face_numbers
 from limner.model.sampler import BATCH, CPU_PASS, KNOWN, MEND, Sampler, SamplerConfig, read_sampler_config
@@ -43,7 +44,7 @@ class GraphModel(Sampler):
         self.config = config
         self.session = session
         self.known_MA = known_MA
-        self._pool = ThreadPoolExecutor(min(PASSES, _cores()))
+        self._pool = ThreadPoolExecutor(min(PASSES, usable_cores()))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -53,7 +54,7 @@ class GraphModel(Sampler):
         config = read_sampler_config(folder)
         check_sum(folder / WEIGHTS, config.weights_sha256, MEND)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = max(1, _cores() - PASSES + 1)
+        options.intra_op_num_threads = max(1, usable_cores() - PASSES + 1)
         # Threads that wait spinning keep the cores from whatever else runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Resolved: onnxruntime reads no weights through a link that leads out of the folder.
@@ -73,12 +74,7 @@ class GraphModel(Sampler):
     def _latents(self, seed: int, first: int, count: int) -> NDArray[np.float32]:
         return face_numbers(seed, first, count, self.config.latent_size, self.config.latent_distribution)
 
-    def _images(self, z_BZ: NDArray[np.float32], y_BA: NDArray[np.float32], precision: str) -> NDArray[np.uint8]:
+    def _images(self, z_BZ: NDArray[np.float32], y_BA: NDArray[np.float32], precision: Precision) -> NDArray[np.uint8]:
         given = {"latents": z_BZ} | ({"attributes": y_BA} if y_BA.shape[1] else {})
         (x_BCHW,) = self.session.run(["images"], given)
         return np.ascontiguousarray(np.rint(x_BCHW * 255).astype(np.uint8).transpose(0, 2, 3, 1))
-
-
-def _cores() -> int:
-    """How many this process may use; onnxruntime itself counts those of the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

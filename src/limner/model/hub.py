@@ -15,11 +15,11 @@ from typing import NamedTuple
 from limner.core.console import progress_bar
 from limner.core.errors import UserError
 from limner.core.files import sha256
-from limner.core.records import MAX_BYTES
 
 HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)@([\w-][\w./-]*)")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MOST_BYTES = 2 << 30
+SHA256 = 64  # hexadecimal digits
 
 
 class _Remote(NamedTuple):
@@ -64,7 +64,8 @@ def fetch_model(hub_id: str, files: Sequence[str]) -> Path:
         with progress_bar(f"Fetching {hub_id}", sum(one.size for one in remotes), "bytes") as advance:
             for one in remotes:
                 path = Path(hf_hub_download(repo, one.name, revision=commit))
-                if one.checksum not in (sha256(path), _git_name(path)):
+                checksum = sha256(path) if len(one.checksum) == SHA256 else _git_name(path)
+                if checksum != one.checksum:
                     path.resolve().unlink()
                     path.unlink(missing_ok=True)
                     raise UserError(f"{one.name} of {hub_id} has another checksum than the Hub states: try again.")
@@ -109,5 +110,6 @@ def _look_up(repo: str, revision: str, files: Sequence[str]) -> tuple[str, list[
 
 def _git_name(path: Path) -> str:
     """The name that git gives a file by its content: the sha1 of a header and of all bytes."""
-    content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    header = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: header).hexdigest()

@@ -18,8 +18,9 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from limner.core.arguments import checked
 from limner.core.device import all_finite, find_device, gains_by_bf16
-from limner.core.errors import UserError, brief
+from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, write_file
+from limner.core.precision import Precision
 from limner.core.records import check_sum, read_record
 from limner.core.weights import BoundedBy
 from limner.latent.latents import face_latents
@@ -35,7 +36,6 @@ from limner.networks import build_generator
 from limner.recipes.schema import GeneratorSettings
 
 CARD = "README.md"
-PRECISIONS = ("auto", "bf16", "fp32")
 NOTHING = np.zeros((0, 0), np.uint8)
 CAST = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)  # what runs in bf16 under autocast
 
@@ -101,11 +101,11 @@ class Model(Sampler):
         latents_BZ = face_latents(seed, first, count, self.config.latent_size, self.config.latent_distribution)
         return latents_BZ.numpy()
 
-    def _images(self, z_BZ: NDArray[np.float32], y_BA: NDArray[np.float32], precision: str) -> NDArray[np.uint8]:
+    def _images(self, z_BZ: NDArray[np.float32], y_BA: NDArray[np.float32], precision: Precision) -> NDArray[np.uint8]:
         return self.generate(torch.from_numpy(z_BZ), torch.from_numpy(y_BA), precision)
 
     @checked
-    def generate(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> NDArray[np.uint8]:
+    def generate(self, z_BZ: Tensor, y_BA: Tensor, precision: Precision = "auto") -> NDArray[np.uint8]:
         """Latents B x Z and attributes B x A -> images, uint8, B x H x W x 3.
 
         A model of curves plots each in an image of 64 x 64. Raises UserError where a number that its generator gives
@@ -118,7 +118,7 @@ class Model(Sampler):
 
     @checked
     @torch.inference_mode()
-    def raw(self, z_BZ: Tensor, y_BA: Tensor, precision: str = "auto") -> Tensor:
+    def raw(self, z_BZ: Tensor, y_BA: Tensor, precision: Precision = "auto") -> Tensor:
         """What the generator gives for latents B x Z and attributes B x A, on the model's device.
 
         Images B x 3 x H x W in `config.pixel_range`, not clipped, or the heights of curves, B x P. Raises UserError
@@ -128,8 +128,6 @@ class Model(Sampler):
         if (z_BZ.shape, y_BA.shape) != ((B, Z), (B, A)):
             shapes = f"{tuple(z_BZ.shape)} and {tuple(y_BA.shape)}"
             raise UserError(f"z_BZ and y_BA have the shapes {shapes}; they must be B x {Z} and B x {A}.")
-        if precision not in PRECISIONS:
-            raise UserError(f"precision is {brief(precision)}; it must be {', '.join(PRECISIONS)}.")
         wants_bf16 = (self.precision if precision == "auto" else precision) == "bf16"
         inputs_BI = torch.cat([z_BZ, y_BA], 1).to(next(self.generator.parameters()))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bf16):

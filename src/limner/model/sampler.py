@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from limner.core.arguments import checked
 from limner.core.batching import batches_of
 from limner.core.errors import UserError
+from limner.core.precision import Precision
 from limner.core.records import read_record
 from limner.core.version import __version__
 from limner.images.marks import Mark
@@ -80,7 +81,7 @@ class Sampler(ABC):
         without: str | Sequence[str] = (),
         truncation: float = 1.0,
         first: int = 0,
-        precision: Literal["auto", "bf16", "fp32"] = "auto",
+        precision: Precision = "auto",
     ) -> NDArray[np.uint8]:
         """The faces `first` ... `first + count - 1` of `seed`: uint8, N x H x W x 3, 0 to 255.
 
@@ -135,7 +136,7 @@ class Sampler(ABC):
         *,
         truncation: float = 1.0,
         first: int = 0,
-        precision: Literal["auto", "bf16", "fp32"] = "auto",
+        precision: Precision = "auto",
         labels_NA: NDArray[np.uint8] | None = None,
     ) -> Iterator[NDArray[np.uint8]]:
         """The faces of `sample` in batches of at most 64, so that any number of them fits in memory.
@@ -153,7 +154,7 @@ class Sampler(ABC):
         return self._batches(count, seed, truncation, first, precision, labels_NA)
 
     def _batches(
-        self, count: int, seed: int, truncation: float, first: int, precision: str, labels_NA: NDArray[np.uint8]
+        self, count: int, seed: int, truncation: float, first: int, precision: Precision, labels_NA: NDArray[np.uint8]
     ) -> Iterator[NDArray[np.uint8]]:
         def images(part: slice) -> NDArray[np.uint8]:
             n = part.stop - part.start
@@ -188,7 +189,7 @@ class Sampler(ABC):
         """Latents of faces: `count` x Z."""
 
     @abstractmethod
-    def _images(self, z_BZ: NDArray[np.float32], y_BA: NDArray[np.float32], precision: str) -> NDArray[np.uint8]:
+    def _images(self, z_BZ: NDArray[np.float32], y_BA: NDArray[np.float32], precision: Precision) -> NDArray[np.uint8]:
         """Latents B x Z and attributes B x A -> images, uint8, B x H x W x 3."""
 
 

@@ -6,7 +6,6 @@ grow with the data set, and neither the number of workers nor their speed can be
 """
 
 import errno
-import os
 import shutil
 import warnings
 from collections import Counter
@@ -19,6 +18,7 @@ from limner.core.arguments import checked
 from limner.core.console import progress_bar
 from limner.core.errors import UserError
 from limner.core.files import check_place, new_folder
+from limner.core.process import usable_cores
 from limner.core.version import __version__
 from limner.data.packed import (
     ATTRIBUTES,
@@ -114,7 +114,7 @@ def prepare(
     with (
         new_folder(target, synced=False) as folder,
         progress_bar("prepare", len(chosen), "images", quiet) as advance,
-        loading(work.load, names_to_load, work.workers or workers or _cores(), image_bytes) as chunks,
+        loading(work.load, names_to_load, work.workers or workers or usable_cores(), image_bytes) as chunks,
     ):
         # The workers are starting: the time to read what takes seconds for all of CelebA, and to load matplotlib.
         known = work.read_labels()
@@ -221,10 +221,6 @@ def check_target(out: Path, source: str | Path, force: bool) -> Path:
 def _check_heldout(heldout: int | None, images: int) -> None:
     if heldout is not None and heldout >= images > 0:
         raise UserError(f"heldout {heldout:,} leaves nothing for training: there are {images:,} images to use")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _nothing_left(source: str | Path, found: int, rejects: dict[str, str]) -> str:

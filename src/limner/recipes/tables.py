@@ -1,8 +1,8 @@
 """The tables of a recipe that do not depend on its networks, its objective or its data."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from limner.core.precision import Precision
 
 
 class Table(BaseModel):
@@ -77,5 +77,5 @@ class Engine(Table):
     `graphs`: one process on a CUDA device replays its steps as CUDA graphs, which changes nothing but speed.
     """
 
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Precision = "auto"
     graphs: bool = True
