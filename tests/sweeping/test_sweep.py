@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from limner.core.errors import Interrupted, UserError
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.sweeping.child import Job, TrialFailedError
+from limner.sweeping.storage import RETRIES
+from limner.sweeping.trial import GONE
 
 RATE = "optimizer.generator.lr"
 LIST = f"{RATE}=1e-5,5e-5,2e-4,1e-3"
@@ -183,23 +186,39 @@ def test_signals_stop_a_sweep(run: Callable[..., Any], no_training: pytest.Monke
 def test_the_trial_of_a_killed_worker_is_tried_again(
     run: Callable[..., Any], tmp_path: Path, no_training: pytest.MonkeyPatch
 ) -> None:
+    """However often that happens, also where the trial failed by itself before."""
+
     def kill(job: Job, watch: Callable[[], None]) -> None:
         half_written = Path(job.out) / ".model.01234567.partial"
         half_written.mkdir(parents=True)
         train(job, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
+    faults = iter(["memory ran out"])
+
+    def fail_and_kill(job: Job, watch: Callable[[], None]) -> None:
+        for fault in faults:
+            raise TrialFailedError(fault)
+        kill(job, watch)
+
     no_training.setattr("limner.sweeping.storage.SECONDS_TO_LOCK", 0)
 
-    def work() -> None:
-        no_training.setattr("limner.sweeping.trial.run_job", kill)
-        run(prune=False)
+    def work(run_job: Callable[[Job, Callable[[], None]], None]) -> int:
+        no_training.setattr("limner.sweeping.trial.run_job", run_job)
+        return os.waitpid(fork(lambda: run(vary=[RANGE], trials=1, prune=False, resume=True)), 0)[1]
 
-    worker = fork(work)
-    assert os.waitpid(worker, 0)[1] == signal.SIGKILL
-    assert [trial.state for trial in trials_of(tmp_path / "study")] == [TrialState.RUNNING]
-    run(prune=False, resume=True)
-    assert [trial.state.name for trial in trials_of(tmp_path / "study")] == ["FAIL", *["COMPLETE"] * 4]
-    assert rates(tmp_path / "study")[:2] == [1e-5, 1e-5]
+    def reasons() -> list[str | None]:
+        contents = (tmp_path / "study" / "sweep.html").read_text()
+        return re.findall(r'"reason":\s*"([^"]*)"', contents)
+
+    assert work(fail_and_kill) == signal.SIGKILL
+    for times in range(RETRIES + 1):
+        assert [trial.state.name for trial in trials_of(tmp_path / "study")] == [*["FAIL"] * (times + 1), "RUNNING"]
+        assert work(kill) == signal.SIGKILL
+    assert work(train) == 0
+    found = trials_of(tmp_path / "study")
+    assert [trial.state.name for trial in found] == [*["FAIL"] * (RETRIES + 3), "COMPLETE"]
+    assert len({trial.params[RATE] for trial in found}) == 1
+    assert reasons() == ["memory ran out", *[GONE] * (RETRIES + 2)]
     assert not list((tmp_path / "study").rglob(".*.partial"))
 
 

@@ -18,12 +18,11 @@ from limner.reports.sheets import data_uri
 from limner.runs.run import SAMPLES
 from limner.sweeping.space import Axis, Range, as_overrides
 from limner.sweeping.storage import SURPLUS, first_attempts, trial_folder
-from limner.sweeping.trial import HOST, METRIC, REASON, SECONDS, VALUES, Plan
+from limner.sweeping.trial import GONE, HOST, METRIC, REASON, SECONDS, VALUES, Plan
 
 PAGE, BEST = "sweep.html", "best.toml"
 LARGEST_SIDE = 512  # pixels; a larger grid of faces is reduced
 LEAST_TRIALS = 4  # that importances are computed from
-GONE = "its worker gave no sign of life"
 
 
 def write_results(study: Study, plan: Plan, folder: Path) -> tuple[Path, Path | None]:

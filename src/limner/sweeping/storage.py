@@ -21,14 +21,18 @@ from limner.core.errors import UserError
 
 JOURNAL = "journal.log"
 SETTINGS = "limner"  # the study's attribute that says what is swept
-RETRIES = 2  # of a failed trial
+RETRIES = 2  # of a trial that failed
 ATTEMPTS = 6  # at reaching a database
 SECONDS_TO_LOCK = 10  # within which a worker has locked the trial that it took from a journal
 
 
 def retry(study: Study, trial: FrozenTrial) -> None:
-    """Put a failed trial into the queue again, as a new one with the same values, unless that was done often enough."""
-    RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
+    """Put a trial into the queue again, as a new one with the same values, unless it failed too often.
+
+    A trial whose worker was killed did not fail: a machine may be taken away any number of times.
+    """
+    if trial.user_attrs.get(FAILURES, 0) <= RETRIES:
+        RetryHeartbeatStaleTrialCallback()(study, trial)
 
 
 def open_storage(url: str | None, folder: Path, grace: int) -> BaseStorage:
@@ -145,6 +149,9 @@ def first_attempts(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that are not retries of others."""
     return [trial for trial in trials if "failed_trial" not in trial.system_attrs and SURPLUS not in trial.user_attrs]
 
+
+FAILURES = "failures"
+"""The attribute of a trial that counts how often it failed, its earlier attempts included."""
 
 SURPLUS = "surplus"
 """The attribute of a trial that two workers asked for at once, when one was left."""

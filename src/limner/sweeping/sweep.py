@@ -64,7 +64,8 @@ def sweep(
 
     The trials are kept in a journal in `out`, or in the database `storage` (any URL that Optuna takes). `resume` goes
     on with a sweep, also as one more of its workers. A worker that gives a database no sign of life for `grace` seconds
-    loses its trial to another one. A failed trial is tried again twice.
+    loses its trial to another one. A failed trial is tried again twice; one whose worker was killed, as often as that
+    happens.
 
     Raises:
         UserError: something given is wrong, `out` exists (without `resume`), the sweep was begun with other settings,

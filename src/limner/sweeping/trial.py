@@ -26,6 +26,7 @@ from limner.training.validation import PROTOCOL
 
 # Attributes of a trial: where it ran, the value of each seed, the seconds of training, why it failed.
 HOST, VALUES, SECONDS, REASON = "host", "values", "seconds", "reason"
+GONE = "its worker gave no sign of life"
 METRIC = "fd_lite0"  # what the protocol `training` measures; the lower, the better
 
 
@@ -97,6 +98,7 @@ def run_trial(
     trial.study.sampler = plan.sampler(place)
     point = {axis.key: axis.suggest(trial) for axis in plan.axes}
     trial.set_user_attr(HOST, platform.node())
+    trial.set_user_attr(REASON, GONE)  # until another one is known; an earlier attempt may have left its own
     target = trial_folder(folder, trial.number)
     for previous in frozen.system_attrs.get("retry_history", [])[-1:]:
         _inherit(trial_folder(folder, previous), target)

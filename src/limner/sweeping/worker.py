@@ -13,7 +13,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from limner.sweeping.child import TrialFailedError
 from limner.sweeping.space import as_overrides
-from limner.sweeping.storage import RETRIES, SURPLUS, fail_dead_trials, first_attempts, lock_of, put_back, retry
+from limner.sweeping.storage import (
+    FAILURES,
+    RETRIES,
+    SURPLUS,
+    fail_dead_trials,
+    first_attempts,
+    lock_of,
+    put_back,
+    retry,
+)
 from limner.sweeping.trial import METRIC, REASON, Plan, run_trial
 
 MAX_FAILURES = 3  # in a row, after which the machine is taken to be at fault
@@ -126,6 +135,7 @@ class Worker:
                 )
         except TrialFailedError as error:
             trial.set_user_attr(REASON, str(error))
+            trial.set_user_attr(FAILURES, frozen.user_attrs.get(FAILURES, 0) + 1)
             raise
         except UpdateFinishedTrialError:
             raise _LostError(f"Trial {trial.number} was taken over: this worker was silent for too long.") from None
@@ -147,8 +157,8 @@ class Worker:
         about = f"Trial {trial.number} ({', '.join(as_overrides(trial.params))})"
         if failed:
             retry(study, trial)
-            attempts = len(trial.system_attrs.get("retry_history", ())) + 1
-            again = "; it is tried again" if attempts <= RETRIES else f", {attempts} times: it is given up"
+            failures = trial.user_attrs[FAILURES]
+            again = "; it is tried again" if failures <= RETRIES else f", {failures} times: it is given up"
             self.say(f"{about} failed: {trial.user_attrs[REASON]}{again}.")
         elif trial.state is TrialState.PRUNED:
             self.say(f"{about} was pruned at {METRIC} {trial.value:.1f}: most trials did better by then.")
