@@ -11,21 +11,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 from hypothesis import strategies as st
 from inputs import (
+    changed_png,
     changed_tree,
-    damaged,
-    json_files,
-    rechunked,
-    safetensors,
-    tables,
-    texts,
-    toml_files,
-    toml_values,
+    changed_weights,
+    damage,
+    drawn,
+    json_file,
+    real_number,
+    table,
+    text,
+    toml_file,
+    toml_value,
+    whole_number,
     written,
 )
 from PIL import Image
@@ -73,7 +77,7 @@ def recipe_files(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
     from limner.recipes.load import load_recipe
 
     return (
-        toml_files([recipe_text(name) for name in recipe_names()]),
+        drawn(toml_file, [recipe_text(name) for name in recipe_names()]),
         lambda content: load_recipe(write(place / "r.toml", content)),
     )
 
@@ -85,20 +89,39 @@ def overrides(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
 
     known = {key for name in recipe_names() for key, _ in flatten(load_recipe(name).model_dump())}
     tops = {key.rpartition(".")[0] for key in known} | {"optimizer.generator.lr.x"}
-    keys = st.one_of(st.sampled_from(sorted(known | tops)), texts)
-    given = st.tuples(keys, st.sampled_from(("=", "=", "=", "", " = ")), toml_values()).map("".join)
-    cases = st.tuples(st.sampled_from(recipe_names()), st.lists(given, min_size=1, max_size=3))
-    return cases, lambda case: load_recipe(*case)
+    keys = sorted(known | tops)
+
+    def case(chance: Random) -> tuple[str, list[str]]:
+        given = [
+            chance.choice((chance.choice(keys), chance.choice(keys), text(chance)))
+            + chance.choice(("=", "=", "=", "", " = "))
+            + toml_value(chance)
+            for _ in range(chance.randint(1, 3))
+        ]
+        return chance.choice(recipe_names()), given
+
+    return drawn(case), lambda case: load_recipe(*case)
 
 
 def swept_settings(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
     from limner.sweeping.space import read_space
 
-    ends = st.one_of(st.integers().map(str), st.floats().map(str), texts, toml_values())
-    ranges = st.tuples(ends, st.sampled_from(("..", ",", "...")), ends, st.sampled_from(("", ",log", ",", ",x")))
-    keys = st.sampled_from(("optimizer.generator.lr", "schedule.batch", "latent.size", "optimizer.generator", "x"))
-    axes = st.tuples(keys, st.just("="), ranges.map("".join)).map("".join) | texts
-    return st.lists(axes, min_size=1, max_size=2), lambda vary: read_space(vary, "dcgan", ())
+    keys = ("optimizer.generator.lr", "schedule.batch", "latent.size", "optimizer.generator", "x")
+
+    def axis(chance: Random) -> str:
+        if chance.random() < 0.2:
+            return text(chance)
+        low, high = (
+            chance.choice((str(whole_number(chance)), str(real_number(chance)), text(chance), toml_value(chance)))
+            for _ in range(2)
+        )
+        between, end = chance.choice(("..", ",", "...")), chance.choice(("", ",log", ",", ",x"))
+        return f"{chance.choice(keys)}={low}{between}{high}{end}"
+
+    def vary(chance: Random) -> list[str]:
+        return [axis(chance) for _ in range(chance.randint(1, 2))]
+
+    return drawn(vary), lambda vary: read_space(vary, "dcgan", ())
 
 
 def protocol_files(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
@@ -109,7 +132,7 @@ def protocol_files(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
         to_toml({key: value for key, value in protocol.model_dump(mode="json").items() if value is not None})
         for protocol in PROTOCOLS.values()
     ]
-    return toml_files(wholes), lambda content: load_protocol(write(place / "p.toml", content))
+    return drawn(toml_file, wholes), lambda content: load_protocol(write(place / "p.toml", content))
 
 
 # --- images and their labels ----------------------------------------------------------------------------------------
@@ -145,13 +168,13 @@ def annotation_files(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
         finally:
             file.unlink()
 
-    return st.tuples(st.sampled_from([*OFFICIAL]), tables(IMAGES, [*OFFICIAL.values()])), read
+    return st.tuples(st.sampled_from([*OFFICIAL]), drawn(table, IMAGES, [*OFFICIAL.values()])), read
 
 
 def label_tables(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
     from limner.preparation.sources.folder import read_labels
 
-    cases = st.tuples(st.sampled_from(("labels.csv", "labels.tsv", "labels")), tables(IMAGES, CSVS))
+    cases = st.tuples(st.sampled_from(("labels.csv", "labels.tsv", "labels")), drawn(table, IMAGES, CSVS))
     return cases, lambda case: read_labels(write(place / case[0], case[1]), IMAGES)
 
 
@@ -192,7 +215,7 @@ def zips(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
                 continue
         source.read_labels()
 
-    return damaged(wholes), read
+    return drawn(damage, wholes), read
 
 
 def pictures(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
@@ -214,14 +237,14 @@ def pictures(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
         encoded(image, "WEBP", lossless=True),
         encoded(image, "PNG", interlace=1),
     ]
-    with_crc = rechunked([whole for whole in wholes if whole.startswith(b"\x89PNG")])
+    with_crc = drawn(changed_png, [whole for whole in wholes if whole.startswith(b"\x89PNG")])
 
     def read(content: bytes) -> None:
         upright = read_upright(content)
         assert upright.mode == "RGB"
         assert decode(content, Crop(None), 16).shape == (16, 16, 3)
 
-    return st.one_of(damaged(wholes), with_crc), read
+    return st.one_of(drawn(damage, wholes), with_crc), read
 
 
 def heic_pictures(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
@@ -231,7 +254,7 @@ def heic_pictures(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
 
     register_heif_opener(thumbnails=False)
     wholes = [encoded(smooth(0, 64, 64), "HEIF"), encoded(smooth(1, 64, 48).convert("RGBA"), "HEIF", quality=10)]
-    return damaged(wholes), read_upright
+    return drawn(damage, wholes), read_upright
 
 
 # --- what generated files say ---------------------------------------------------------------------------------------
@@ -255,15 +278,13 @@ def generated_images(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
     gif = encoded(smooth(0), "GIF", comment=comment(mark, settings).encode())
     webp = encoded(smooth(0), "WEBP", xmp=xmp_packet(mark, settings).encode())
 
-    @st.composite
-    def with_other_words(draw: st.DrawFn) -> bytes:
-        said = draw(changed_tree(settings))
-        form = draw(st.sampled_from(("PNG", "GIF", "WEBP")))
-        if form == "PNG":
-            return rejoined(png, written(said))
-        return gif.replace(b'"limner":', b'"limner":' + written(said)[:200] + b',"l":')
+    def with_other_words(chance: Random) -> bytes:
+        said = written(changed_tree(chance, settings))
+        if chance.random() < 0.5:
+            return rejoined(png, said)
+        return gif.replace(b'"limner":', b'"limner":' + said[:200] + b',"l":')
 
-    cases = st.one_of(rechunked([png]), damaged([png, gif, webp]), with_other_words())
+    cases = st.one_of(drawn(changed_png, [png]), drawn(damage, [png, gif, webp]), drawn(with_other_words))
     return cases, lambda content: verify(write(place / "image", content)).rows()
 
 
@@ -280,9 +301,8 @@ def recreated_images(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
 
     _, settings = mark_and_settings()
     png = generated_png(smooth(0), settings)
-    cases = st.one_of(
-        rechunked([png]), damaged([png]), changed_tree(settings).map(lambda said: rejoined(png, written(said)))
-    )
+    other_words = drawn(changed_tree, settings).map(lambda said: rejoined(png, written(said)))
+    cases = st.one_of(drawn(changed_png, [png]), drawn(damage, [png]), other_words)
     return cases, lambda content: recreate(write(place / "image.png", content), place / "again.png", force=True)
 
 
@@ -293,7 +313,7 @@ def generated_videos(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
     frames_NHWC = np.stack([np.asarray(smooth(seed, 32, 32)) for seed in range(3)])
     settings = mark_and_settings()[1] | {"recipe": "dcgan"}
     wholes = [moving(frames_NHWC, ending, 10, 1, settings) for ending in (".mp4", ".webm", ".gif", ".webp")]
-    return damaged(wholes), lambda content: verify(write(place / "video", content)).rows()
+    return drawn(damage, wholes), lambda content: verify(write(place / "video", content)).rows()
 
 
 def signed_images(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
@@ -306,7 +326,7 @@ def signed_images(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
     mark, settings = mark_and_settings()
     with signing(open_signer(write_certificates(place))):
         png = generated_png(smooth(0), settings, mark)
-    return st.one_of(damaged([png], 3), rechunked([png])), lambda content: verify(
+    return st.one_of(drawn(damage, [png], 3), drawn(changed_png, [png])), lambda content: verify(
         write(place / "image.png", content)
     ).rows()
 
@@ -340,9 +360,9 @@ def model_folders(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
             return Model.load(folder).sample(1)
 
     cases = st.one_of(
-        st.tuples(st.just(CONFIG), json_files(config)),
+        st.tuples(st.just(CONFIG), drawn(json_file, [config])),
         st.tuples(st.just(CONFIG), larger.map(lambda part: written(config | part))),
-        st.tuples(st.just(WEIGHTS), safetensors(weights)),
+        st.tuples(st.just(WEIGHTS), drawn(changed_weights, weights)),
     )
     return cases, read
 
@@ -371,7 +391,8 @@ def stored_points(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
         return Directions.load(folder, model).move(model, points, {"smiling": 1.0})
 
     return st.one_of(
-        st.tuples(st.just(CONFIG), json_files(config)), st.tuples(st.just(LATENTS), safetensors(latents))
+        st.tuples(st.just(CONFIG), drawn(json_file, [config])),
+        st.tuples(st.just(LATENTS), drawn(changed_weights, latents)),
     ), read
 
 
@@ -385,9 +406,9 @@ def records(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
     judge = json.loads((SHIPPED / "config.json").read_bytes())
     calibration = json.loads((SHIPPED / "calibration.json").read_bytes())
     cases = st.one_of(
-        st.tuples(st.just(JudgeConfig), json_files(judge)),
-        st.tuples(st.just(Calibration), json_files(calibration)),
-        st.tuples(st.just(DatasetInfo), json_files(judge)),
+        st.tuples(st.just(JudgeConfig), drawn(json_file, [judge])),
+        st.tuples(st.just(Calibration), drawn(json_file, [calibration])),
+        st.tuples(st.just(DatasetInfo), drawn(json_file, [judge])),
     )
     return cases, lambda case: read_record(write(place / "record.json", case[1]), case[0], "write it anew")
 
@@ -414,12 +435,12 @@ def prepared_data(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
         finally:
             write(faces.path / file, whole[file])
 
-    cut = damaged([header]).map(lambda start: start + whole[PIXELS][200:])
+    cut = drawn(damage, [header]).map(lambda start: start + whole[PIXELS][200:])
     return st.one_of(
-        st.tuples(st.just(INFO), json_files(json.loads(whole[INFO]))),
+        st.tuples(st.just(INFO), drawn(json_file, [json.loads(whole[INFO])])),
         st.tuples(st.just(PIXELS), cut),
-        st.tuples(st.just(LABELS), damaged([whole[LABELS]])),
-        st.tuples(st.just(INDEX), damaged([whole[INDEX]]) | tables(["0"], [whole[INDEX].decode()])),
+        st.tuples(st.just(LABELS), drawn(damage, [whole[LABELS]])),
+        st.tuples(st.just(INDEX), drawn(damage, [whole[INDEX]]) | drawn(table, ["0"], [whole[INDEX].decode()])),
     ), read
 
 
@@ -443,8 +464,8 @@ def kept_statistics(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
         np.testing.assert_array_equal(load_pixels(faces, "train", Work(quiet=True)), right)
 
     return st.one_of(
-        st.tuples(st.just(INFO), json_files(json.loads(whole[INFO]))),
-        st.tuples(st.just(FEATURES), damaged([whole[FEATURES]])),
+        st.tuples(st.just(INFO), drawn(json_file, [json.loads(whole[INFO])])),
+        st.tuples(st.just(FEATURES), drawn(damage, [whole[FEATURES]])),
     ), read
 
 
@@ -462,13 +483,13 @@ def run_folders(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
     names = ("log.jsonl", "metrics.jsonl", "run.json")
     whole = {name: (run / name).read_bytes() for name in names}
 
-    def changed_lines(name: str) -> st.SearchStrategy[bytes]:
+    def changed_lines(chance: Random, name: str) -> bytes:
+        if chance.random() < 0.5:
+            return damage(chance, [whole[name]])
         lines = [json.loads(line) for line in whole[name].splitlines()]
         stop = {"event": "stop", "reason": "finished", "images_seen": 128, "seconds": 1.0}
-        changed = st.sampled_from([*lines, stop]).flatmap(changed_tree).map(written)
-        return st.lists(changed, max_size=4).map(lambda changed: whole[name] + b"\n".join(changed)) | damaged(
-            [whole[name]]
-        )
+        added = [written(changed_tree(chance, chance.choice([*lines, stop]))) for _ in range(chance.randint(0, 4))]
+        return whole[name] + b"\n".join(added)
 
     def read(case: tuple[str, bytes]) -> None:
         write(run / case[0], case[1])
@@ -480,8 +501,8 @@ def run_folders(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
             write(run / case[0], whole[case[0]])
 
     return st.one_of(
-        st.tuples(st.just("run.json"), json_files(json.loads(whole["run.json"]))),
-        *(st.tuples(st.just(name), changed_lines(name)) for name in names[:2]),
+        st.tuples(st.just("run.json"), drawn(json_file, [json.loads(whole["run.json"])])),
+        *(st.tuples(st.just(name), drawn(changed_lines, name)) for name in names[:2]),
     ), read
 
 
@@ -504,8 +525,8 @@ def checkpoints(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
         return read_newest(place)
 
     return st.one_of(
-        st.tuples(st.just("state.json"), json_files(record)),
-        st.tuples(st.just("state.safetensors"), safetensors(weights)),
+        st.tuples(st.just("state.json"), drawn(json_file, [record])),
+        st.tuples(st.just("state.safetensors"), drawn(changed_weights, weights)),
     ), read
 
 
@@ -533,24 +554,25 @@ def studio_requests(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
         "/api/faces": {},
         "/api/project?model=none": {},
     }
-    bodies = st.sampled_from([*wholes]).flatmap(
-        lambda path: st.tuples(st.just("POST"), st.just(path), json_files(wholes[path]))
-    )
-    names = (
-        st.sampled_from(("model", "count", "seed", "first", "with", "without", "truncation", "columns", "format"))
-        | texts
-    )
-    values = st.one_of(st.just(model), st.integers().map(str), st.floats().map(str), texts)
-    queries = st.lists(st.tuples(names, values), max_size=5).map(
-        lambda pairs: quoted("/api/faces", [("model", model), *pairs])
-    )
-    parts = st.one_of(st.sampled_from(("api", "runs", "page", "..", "samples", "report", "%2e%2e", "%00", "a")), texts)
-    # Two slashes at the beginning would name another host, says the client.
-    paths = st.lists(parts, max_size=5).map(lambda found: quoted("/" + "/".join(found).lstrip("/"), []))
-    methods = st.sampled_from(("GET", "GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"))
-    cases = st.one_of(
-        bodies, st.tuples(st.just("GET"), queries, st.just(b"")), st.tuples(methods, paths, st.binary(max_size=20))
-    )
+    names = ("model", "count", "seed", "first", "with", "without", "truncation", "columns", "format")
+    parts = ("api", "runs", "page", "..", "samples", "report", "%2e%2e", "%00", "a")
+    methods = ("GET", "GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD")
+
+    def body(chance: Random) -> tuple[str, str, bytes]:
+        path = chance.choice([*wholes])
+        return "POST", path, json_file(chance, [wholes[path]])
+
+    def query(chance: Random) -> tuple[str, str, bytes]:
+        pairs = [("model", model)]
+        for _ in range(chance.randint(0, 5)):
+            value = chance.choice((model, str(whole_number(chance)), str(real_number(chance)), text(chance)))
+            pairs.append((chance.choice((*names, text(chance))), value))
+        return "GET", quoted("/api/faces", pairs), b""
+
+    def anything(chance: Random) -> tuple[str, str, bytes]:
+        path = "/".join(chance.choice((*parts, text(chance))) for _ in range(chance.randint(0, 5)))
+        # Two slashes at the beginning would name another host, says the client.
+        return chance.choice(methods), quoted("/" + path.lstrip("/"), []), chance.randbytes(chance.randint(0, 20))
 
     def read(case: tuple[str, str, bytes]) -> None:
         method, path, content = case
@@ -559,7 +581,7 @@ def studio_requests(place: Path) -> tuple[st.SearchStrategy[Any], Read]:
         if answer.status_code >= 400 and method != "HEAD" and answer.headers.get("content-type") == "application/json":
             assert answer.json()["error"].isprintable()
 
-    return cases, read
+    return st.one_of(drawn(body), drawn(query), drawn(anything)), read
 
 
 def quoted(path: str, pairs: list[tuple[str, str]]) -> str:

@@ -11,6 +11,7 @@ from inputs import DEEP, LONG_NUMBER
 from PIL import Image
 from png_files import png_chunks, png_of
 from readers import READERS, check
+from stand_ins import make_result
 
 
 def without_palette() -> bytes:
@@ -21,6 +22,7 @@ def without_palette() -> bytes:
 
 NPY = b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (6, 40), ".ljust(128) + bytes(240)
 STEP = {"event": "log", "images_seen": 64, "loss/generator": 1.0}
+RESULT = make_result("fd_lite0", [1.0, 2.0]).model_dump(mode="json")
 FOUND: dict[str, tuple[str, Any]] = {
     "a setting with a control character": ("set", ("dcgan", ["\x1b=1"])),
     "a setting with a line break": ("set", ("dcgan", ["a\nb=1"])),
@@ -42,6 +44,8 @@ FOUND: dict[str, tuple[str, Any]] = {
     "a log with a table for a number": ("run", ("log.jsonl", json.dumps(STEP | {"images_seen": {}}).encode())),
     "a log with a list for a verdict": ("run", ("log.jsonl", json.dumps(STEP | {"verdict": []}).encode())),
     "a log with a number that no float is": ("run", ("log.jsonl", json.dumps(STEP | {"seconds": 10**400}).encode())),
+    "a result with a negative spread": ("run", ("metrics.jsonl", json.dumps(RESULT | {"spread": -44}).encode())),
+    "a result without an end": ("run", ("metrics.jsonl", json.dumps(RESULT | {"value": float("inf")}).encode())),
     "a request with a line break in a name": ("studio", ("GET", "/api/faces?%0D%0A=1", b"")),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.table import Table
 
 from limner.core.arguments import checked
@@ -28,7 +28,7 @@ CHOOSES = (
 class Conditions(BaseModel):
     """What must be the same before two numbers may stand in one column."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     protocol: str
     n_real: int
@@ -75,12 +75,12 @@ class Result(Conditions):
     """`None`: neither; a memorisation share should be one half."""
     value: float
     """The mean over the seeds."""
-    spread: float | None
+    spread: float | None = Field(ge=0)
     """Standard deviation over the seeds; `None` for one seed."""
     values: tuple[float, ...]
     """One for each seed."""
     seeds: tuple[int, ...]
-    standard_error: float | None = None
+    standard_error: float | None = Field(default=None, ge=0)
     """Of a kernel distance, from its subsets; the mean over the seeds."""
     floor: Floor | None = None
     details: dict[str, Any] = {}
