@@ -55,7 +55,7 @@ def methods_of(kind: type) -> Table:
 
 
 def with_methods(functions: Table) -> Table:
-    """Functions, and the methods of all classes in their annotations, and of those in theirs."""
+    """Functions, and the methods of all classes in their annotations, and of those in theirs; sorted by name."""
     found, left, seen = dict(functions), [*functions.values()], set()
     while left:
         hints = get_type_hints(left.pop())
@@ -64,7 +64,7 @@ def with_methods(functions: Table) -> Table:
             methods = {} if getattr(kind, "_is_protocol", False) else methods_of(kind)
             found |= methods
             left += methods.values()
-    return found
+    return dict(sorted(found.items()))
 
 
 def documented() -> Table:
