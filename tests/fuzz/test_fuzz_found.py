@@ -27,6 +27,7 @@ FOUND: dict[str, tuple[str, Any]] = {
     "a setting with a control character": ("set", ("dcgan", ["\x1b=1"])),
     "a setting with a line break": ("set", ("dcgan", ["a\nb=1"])),
     "a setting of many digits": ("set", ("dcgan", [f"schedule.batch={LONG_NUMBER}"])),
+    "a setting that is not UTF-8": ("set", ("finetune", ["encoder.network={a = '\udc80'}"])),
     "a setting below a value": ("set", ("dcgan", ["optimizer.generator=3"])),
     "a recipe nested too deep": ("recipe", b"a = " + b"[" * DEEP),
     "a protocol nested too deep": ("protocol", b"a = " + b"[" * DEEP),

@@ -65,7 +65,8 @@ def test_stops_a_training_and_lets_it_save(
     program(
         "import signal, sys, time\n"
         f"def save(*_):\n    time.sleep(0.1)\n    open({str(saved)!r}, 'w')\n    sys.exit(130)\n"
-        f"signal.signal(signal.SIGTERM, save)\nopen({str(ready)!r}, 'w')\ntime.sleep(60)"
+        f"signal.signal(signal.SIGTERM, save)\nopen({str(ready)!r}, 'w')\n"
+        "while True:\n    time.sleep(0.1)"  # a signal before one long sleep would have to wait for its end
     )
 
     def watch() -> None:

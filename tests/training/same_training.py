@@ -25,7 +25,7 @@ from limner.training.state import State
 sys.path.append(str(Path(__file__).parents[1]))
 from several_processes import run_on
 
-STEPS = 5
+STEPS = 3
 PLANS = ((1,), (2, 3, 2), (1, 4))
 IMAGES = 144  # of each run, in equal parts
 RARELY = ("record.log_images=48", "record.checkpoint_images=1000")  # so that a stop lies between two log lines

@@ -112,7 +112,11 @@ def test_an_evaluation_by_two_processes_is_that_of_one(
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    # For one that does not answer, torchrun itself waits half a minute more.
+    "sign",
+    [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.soak)],
+)
 def test_a_process_that_ends_or_hangs_ends_all_with_one_line(
     faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path, sign: signal.Signals
 ) -> None:

@@ -65,6 +65,8 @@ def shrunk(name: str) -> list[str]:
         table, _, setting = key.partition(".")
         if table in ("record", "engine") or key == "schedule.batch" or setting in tables.get(table, {}):
             arguments += ["--set", f"{key}={value}"]
+    if tables["generator"]["network"] == "modern":  # its width is that at the largest resolution, not at the smallest
+        arguments += ["--set", "generator.width=4"]
     if tables["data"].get("size") == 128:
         arguments += ["--set", "data.size=64"]
     if tables["generator"]["network"] == "autoencoder":

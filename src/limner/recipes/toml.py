@@ -11,11 +11,12 @@ DEEPEST = 20  # tables or lists in each other
 LARGEST = 1 << 63
 
 
-class TooMuchError(tomllib.TOMLDecodeError):
-    """A text is TOML, and none that we read: nested too deep, or with a number that is too large."""
+class RefusedError(tomllib.TOMLDecodeError):
+    """A text is none that we read: nested too deep, with a number that is too large, or not in UTF-8."""
 
 
 NESTED, TOO_LARGE = f"more than {DEEPEST} tables or lists in each other", "a whole number of more than 64 bits"
+NO_UTF8 = "bytes that are not UTF-8"  # Python has them as halves of surrogates, on the command line for instance
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -30,22 +31,25 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def read_toml(text: str) -> dict[str, Any]:
     """The tables in a text of TOML.
 
-    Raises TOMLDecodeError where it is none; of that, TooMuchError where it is nested more than 20 deep, or has a whole
-    number of more than 64 bits, which most readers of TOML refuse too.
+    Raises TOMLDecodeError where it is none; of that, RefusedError where it is not in UTF-8, is nested more than 20 deep,
+    or has a whole number of more than 64 bits, which most readers of TOML refuse too.
     """
     try:
+        text.encode()
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise
+    except UnicodeEncodeError:
+        raise RefusedError(NO_UTF8) from None
     except (RecursionError, ValueError) as error:  # a ValueError: a number of more than 4,300 digits
-        raise TooMuchError(NESTED if isinstance(error, RecursionError) else TOO_LARGE) from None
+        raise RefusedError(NESTED if isinstance(error, RecursionError) else TOO_LARGE) from None
     level: list[Any] = [tree]
     for _ in range(DEEPEST):
         if any(isinstance(value, int) and not -LARGEST <= value < LARGEST for value in level):
-            raise TooMuchError(TOO_LARGE)
+            raise RefusedError(TOO_LARGE)
         level = [inner for value in level if isinstance(value, dict | list) for inner in _inside(value)]
     if level:
-        raise TooMuchError(NESTED)
+        raise RefusedError(NESTED)
     return tree
 
 
@@ -65,7 +69,7 @@ def toml_value(text: str) -> Any:
     """The value that `text` is in TOML, or `text` itself: words need no quotes. Raises UserError as `read_toml`."""
     try:
         return read_toml(f"value = {text}")["value"]
-    except TooMuchError as error:
+    except RefusedError as error:
         raise UserError(f"{brief(text)} cannot be a value: it has {error}.") from None
     except tomllib.TOMLDecodeError:
         return text
