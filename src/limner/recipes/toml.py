@@ -31,8 +31,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def read_toml(text: str) -> dict[str, Any]:
     """The tables in a text of TOML.
 
-    Raises TOMLDecodeError where it is none; of that, RefusedError where it is not in UTF-8, is nested more than 20 deep,
-    or has a whole number of more than 64 bits, which most readers of TOML refuse too.
+    Raises TOMLDecodeError where it is none; of that, RefusedError where it is not in UTF-8, is nested more than 20
+    deep, or has a whole number of more than 64 bits, which most readers of TOML refuse too.
     """
     try:
         text.encode()
