@@ -6,6 +6,7 @@ from pathlib import Path
 from limner.core.arguments import checked
 from limner.core.console import console
 from limner.core.errors import UserError
+from limner.core.files import check_place
 
 # Enough faces to be varied, few enough to be drawn in seconds; a small network that gets somewhere in two minutes.
 FACES = 4096
@@ -28,6 +29,7 @@ def demo(out: str | Path, *, minutes: float = 2.0, force: bool = False) -> Path:
         raise UserError(f"{out} is a file: name another folder.")
     if not force and any(path.exists() for path in (data, run, faces, shipped)):
         raise UserError(f"There is a demo in {out} already: name another folder, or replace it with --force.")
+    check_place(out)
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
 

@@ -14,6 +14,7 @@ from limner.runs.run import read_log
 from limner.training.state import read_newest
 
 Limner = Callable[..., Ended]
+NOT_UTF8 = "caf\udce9"
 ONE_AXIS = ("--vary", "optimizer.generator.lr=1e-4,2e-4")
 Command = Callable[[Path, Path, Path], list[object]]
 WRITING: dict[str, Command] = {
@@ -88,6 +89,27 @@ def test_a_file_where_a_folder_should_be_is_one_line(
     assert ended.status in (1, 2)
     assert str(tmp_path / "file") in ended.line
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_an_output_whose_name_is_not_utf8_is_one_line(
+    name: str, tmp_path: Path, model_folder: Path, data: Path, sets: list[str], limner: Limner
+) -> None:
+    """Python has its bytes as halves of surrogates. TensorBoard, for one, writes no such file."""
+    ended = limner(*arguments(name, tmp_path / NOT_UTF8, model_folder, data, sets))
+    assert ended.status == 2
+    assert "caf\\udce9" in ended.line
+    assert ended.line.endswith("is not UTF-8: choose another name.")
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this system has no such names")
+@pytest.mark.parametrize("words", [("sample",), ("train", "--resume")])
+def test_what_was_given_such_a_name_is_not_called_damaged(
+    words: tuple[str, ...], tmp_path: Path, model_folder: Path, limner: Limner
+) -> None:
+    place = shutil.copytree(model_folder, tmp_path / NOT_UTF8)
+    assert limner(*words, place).line.endswith("is not UTF-8: choose another name.")
 
 
 def test_a_training_that_fills_the_disk_names_its_whole_checkpoint_and_goes_on(

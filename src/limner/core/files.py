@@ -52,8 +52,20 @@ def check_output(out: Path, force: bool, endings: Sequence[str] = ()) -> None:
     sweep(out.parent, out.name)
 
 
+def check_path(path: Path) -> None:
+    """Raise UserError where `path` is not UTF-8: libraries that read and write files for us take no other."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"The path {path} is not UTF-8: choose another name.") from None
+
+
 def check_place(out: Path) -> None:
-    """Raise OSError, before any work is done, where this process may not write `out`."""
+    """Raise OSError, before any work is done, where this process may not write `out`.
+
+    And UserError where its path is not UTF-8.
+    """
+    check_path(out)
     place = next(parent for parent in out.absolute().parents if parent.exists())
     if not place.is_dir():
         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from limner.core.errors import UserError, one_line
-from limner.core.files import check_place, sha256
+from limner.core.files import check_path, check_place, sha256
 
 MAX_BYTES = 1 << 20
 MAX_BITS = 64  # of a whole number: larger ones are no float
@@ -66,6 +66,7 @@ def check_folder(out: Path, force: bool, record: str, kind: type[BaseModel], wha
 
 
 def check_sum(file: Path, expected: str, mend: str) -> None:
-    """Raise UserError where `file` is not there, or its sha256 is not the `expected` one."""
+    """Raise UserError where `file` is not there, its path is not UTF-8, or its sha256 is not the `expected` one."""
+    check_path(file)
     if not file.is_file() or sha256(file) != expected:
         raise UserError(f"{file} is missing or damaged (its checksum is not the one that was kept): {mend}.")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from limner.core.arguments import checked
 from limner.core.errors import UserError
-from limner.core.files import sweep
+from limner.core.files import check_path, sweep
 from limner.core.locks import try_lock
 from limner.core.records import parse_json, read_record
 
@@ -62,8 +62,9 @@ class Run:
     @classmethod
     @checked
     def open(cls, path: str | Path) -> "Run":
-        """The run at `path`; raises UserError where there is none."""
+        """The run at `path`; raises UserError where there is none, or the path is not UTF-8."""
         run = cls(Path(path))
+        check_path(run.path)
         if not (run.path / RECIPE).is_file() or not (run.path / INFO).is_file():
             raise UserError(f"{path} is not a run (it has no {RECIPE} and {INFO}): start one with limner train.")
         return run
