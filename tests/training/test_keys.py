@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import BaseModel
-from test_recipes import faces64, shrunk  # noqa: F401
+from test_recipes import faces64, shrunk, slow_in_soak  # noqa: F401
 
 from limner.core.distributed import start_engine
 from limner.core.errors import UserError
@@ -138,7 +138,7 @@ def walked(name: str, faces: dict[int, PackedFaces]) -> dict[str, dict[str, Any]
     return found
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", slow_in_soak(recipe_names()))
 def test_every_key_changes_something_or_is_refused(name: str, faces: dict[int, PackedFaces]) -> None:
     found = walked(name, faces)
     assert len(found) > 25

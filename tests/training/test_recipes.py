@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import tomllib
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,11 @@ def header_command(name: str) -> list[str]:
     return shlex.split(line)
 
 
+def slow_in_soak(names: Iterable[str]) -> list[Any]:
+    """The names; the one whose convolutions of 7x7 over whole images nothing shrinks is left to `make soak`."""
+    return [pytest.param(name, marks=pytest.mark.soak) if name == "autoencoder-bce" else name for name in names]
+
+
 def shrunk(name: str) -> list[str]:
     """Overrides that make a recipe small enough for a test, of settings that it has."""
     tables = tomllib.loads(recipe_text(name))
@@ -97,7 +102,7 @@ def run(*arguments: str) -> str:
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name != "finetune"]
+    "name", slow_in_soak(name for name in NAMES if name != "finetune")
 )  # that one: tests/training/test_init.py
 def test_the_command_in_the_header(
     name: str,
