@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from limner import cli
@@ -126,6 +127,28 @@ def test_a_reader_that_leaves_is_no_fault(arguments: list[str], unbuffered: str)
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, env=environment)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_without_standard_streams_a_command_writes_its_file_and_nothing_into_it(closed: str, tmp_path: Path) -> None:
+    def sample(out: Path, redirections: str) -> "subprocess.CompletedProcess[str]":
+        words = [sys.executable, "-m", "limner", "sample", "faces", "--count", "2", "--out", str(out)]
+        command = ["sh", "-c", f'exec "$@" {redirections}', "sh", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def pixels(file: Path) -> bytes:
+        with Image.open(file) as image:
+            return image.tobytes()
+
+    assert sample(tmp_path / "open.png", "").returncode == 0
+    done = sample(tmp_path / "closed.png", closed)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert pixels(tmp_path / "closed.png") == pixels(tmp_path / "open.png")
+    file = (tmp_path / "closed.png").read_bytes()
+    assert file.endswith(b"IEND\xaeB`\x82")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["closed.png", "open.png"]
 
 
 def test_a_training_goes_on_when_nobody_reads_its_progress(

@@ -17,7 +17,7 @@ from limner.core.console import notes
 from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
 from limner.core.faults import fault_line
 from limner.core.options import Device, Force, Quiet, Seed, SignWith
-from limner.core.process import Output, ended_by_signals, process_rank
+from limner.core.process import Output, ended_by_signals, open_missing_streams, process_rank
 from limner.explore.command import explore_app
 from limner.exporting.command import export_command
 from limner.images.command import verify_command
@@ -407,6 +407,7 @@ def main() -> None:
 
     Exit status: 0 done, 1 a fault of the machine's, 2 the user's input is wrong, 130 interrupted with the state saved.
     """
+    open_missing_streams()
     codecs.register_error("spell", _spell)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,21 @@ def usable_cores() -> int:
 def process_rank() -> int:
     """The number of this process among those that torchrun has started; 0: the main one, or the only one."""
     return int(os.environ.get("RANK", "0"))
+
+
+def open_missing_streams() -> None:
+    """Open the standard streams that a process was started without (`>&-`, some services) on nothing.
+
+    Else the first files that it opens get their numbers, and what is meant for a terminal is written into these.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 class Output:
