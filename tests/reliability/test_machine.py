@@ -1,5 +1,6 @@
 """Memory that runs out, terminals that go away, clocks that jump, a home that cannot be written."""
 
+import errno
 import os
 import pty
 import signal
@@ -103,6 +104,29 @@ def test_any_command_that_runs_out_of_memory_is_one_line(
     ended = limner("sample", model_folder, "--out", tmp_path / "faces.png", "--quiet")
     assert ended.status == 1
     assert "there is not enough memory" in ended.line
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)),  # as fork raises it
+        RuntimeError("can't start new thread"),
+        RuntimeError("onnxruntime/core/platform/posix/env.cc:327 pthread_create failed, error code: 11"),
+    ],
+)
+def test_a_limit_on_processes_and_threads_is_one_line(
+    error: Exception, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limner: Limner
+) -> None:
+    """The words are those of the kernel, of Python and of onnxruntime under `ulimit -u 3`."""
+
+    def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Model, "raw", refused)
+    ended = limner("sample", model_folder, "--out", tmp_path / "faces.png", "--quiet")
+    assert ended.status == 1
+    assert ended.line.endswith("; end other programs, or raise the limit on processes (ulimit -u).")
     assert [*tmp_path.iterdir()] == []
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from threading import Thread
@@ -110,7 +110,8 @@ def loading(load: Load, names: Sequence[str], workers: int, image_bytes: int) ->
     except BrokenProcessPool as error:
         raise UserError("a worker process was stopped, probably for want of memory: use fewer --workers") from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        with suppress(RuntimeError):  # of a pool whose thread could not be started, which is what is to be told
+            pool.shutdown(cancel_futures=True)
 
 
 def _load_chunk(load: Load, names: Sequence[str]) -> Chunk:
