@@ -1,10 +1,12 @@
 """What test_processes.py has three processes do: `lost_processes.py OUT`; what each saw goes to OUT/CASE-RANK.
 
-`patient`: one process works for longer than a silent one is waited for. `frozen`: one stops, while one waits for it in
-a collective and one computes.
+`patient`: one process works for longer than a silent one is waited for. `often`: they wait for each other about as long
+as the time after which each looks whether the others live, so that an answer often comes at that moment. `frozen`: one
+stops, while one waits for it in a collective and one computes.
 """
 
 import os
+import random
 import signal
 import sys
 import time
@@ -27,6 +29,7 @@ def main() -> None:
     torch.set_num_threads(1)
     heartbeat.INTERVAL, heartbeat.GRACE, heartbeat.SILENCE = 0.2, 1.0, timedelta(seconds=SILENCE)
     run_on(3, patient, out)
+    run_on(3, often, out)
     try:
         run_on(3, frozen, out)
     except SystemExit as end:
@@ -39,6 +42,18 @@ def patient(out: Path) -> None:
         if engine.rank == 1:
             time.sleep(2 * SILENCE)
         (out / f"patient-{engine.rank}").write_text(str(engine.mean(float(engine.rank))))
+
+
+def often(out: Path) -> None:
+    distributed.INTERVAL = 0.001
+    engine = distributed.start_engine("cpu", "fp32")
+    late = random.Random(engine.rank)
+    total = 0.0
+    with engine.watched(str):
+        for number in range(500):
+            time.sleep(late.uniform(0.0, 0.002))
+            total += engine.mean(float(number * engine.rank))
+    (out / f"often-{engine.rank}").write_text(str(total))
 
 
 def frozen(out: Path) -> None:

@@ -162,6 +162,7 @@ def test_a_process_waits_for_others_as_long_as_they_live(tmp_path: Path) -> None
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert [(tmp_path / f"patient-{rank}").read_text() for rank in range(3)] == ["1.0"] * 3
+    assert [(tmp_path / f"often-{rank}").read_text() for rank in range(3)] == [str(500 * 499 / 2)] * 3
     lost = "described: another process has ended, or has not answered for"
     assert lost in (tmp_path / "frozen-0").read_text(), "noticed in a collective"
     assert done.stderr.count(f"limner: {lost}") == 1, "the process that computes is ended with the only line"

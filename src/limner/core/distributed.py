@@ -225,7 +225,10 @@ def _wait(work: dist.Work, most: timedelta) -> None:
             work.wait(timedelta(seconds=INTERVAL))
             return
         except RuntimeError:
-            if work.is_completed() or time.monotonic() > end or (_heartbeat and _heartbeat.lost.is_set()):
+            if work.is_completed():  # it failed; or it has come since this waiting ended, and waiting again says so
+                work.wait()
+                return
+            if time.monotonic() > end or (_heartbeat and _heartbeat.lost.is_set()):
                 raise
 
 
