@@ -261,6 +261,6 @@ def _clock(rows: list[Row]) -> Callable[[int], float | None]:
             while len(images) > 1 and images[-1] >= row["images_seen"]:  # rolled back: this line replaces later ones
                 images.pop()
                 seconds.pop()
-            images.append(row["images_seen"])
-            seconds.append(row["seconds"])
+            images.append(float(row["images_seen"]))  # NumPy makes objects of whole numbers of more than 64 bits
+            seconds.append(float(row["seconds"]))
     return lambda shown: float(np.interp(shown, images, seconds)) if len(images) > 1 else None
