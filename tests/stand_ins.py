@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,10 @@ from PIL import Image
 
 from limner.evaluation.results import Floor, Result
 from limner.recipes.load import load_recipe
+from limner.recipes.schema import Recipe
+
+if TYPE_CHECKING:
+    from limner.model.model import ModelConfig
 
 
 class SquareMeans:
@@ -34,27 +39,36 @@ class SquareMeans:
         return means.reshape(N, self.dimension) / np.float32(255)
 
 
+def untrained_config(recipe: Recipe, latent: int, attribute_names: tuple[str, ...]) -> "ModelConfig":
+    """The config of a model of `recipe` that was never trained."""
+    from limner.model.model import ModelConfig
+
+    return ModelConfig(
+        recipe=recipe.name,
+        kind=recipe.data.kind,
+        size=recipe.data.size,
+        latent_size=latent,
+        latent_distribution=recipe.latent.distribution,
+        pixel_range=recipe.data.range,
+        generator=recipe.generator,
+        attribute_names=attribute_names,
+        images_seen=0,
+        ema_halflife_images=0.0,
+        data={"name": "none"},
+        licence="Apache-2.0",
+    )
+
+
 def write_untrained(folder: Path, latent: int | None = None, attribute_names: tuple[str, ...] = ()) -> Path:
     """The folder of a real model of 32 x 32 that was never trained: its faces differ from each other."""
     import torch
 
-    from limner.model.model import NOTHING, ModelConfig, save_model
+    from limner.model.model import NOTHING, save_model
     from limner.networks import build_generator
 
     recipe = load_recipe("dcgan32", ["generator.width=64", "generator.init_std=0.1"])
     torch.manual_seed(1)
-    config = ModelConfig(
-        recipe="dcgan32",
-        size=32,
-        latent_size=latent or recipe.latent.size,
-        latent_distribution="gaussian",
-        generator=recipe.generator,
-        attribute_names=attribute_names,
-        ema_halflife_images=0.0,
-        images_seen=0,
-        data={"name": "none"},
-        licence="Apache-2.0",
-    )
+    config = untrained_config(recipe, latent or recipe.latent.size, attribute_names)
     generator = build_generator(recipe.generator, 32, config.latent_size + len(attribute_names))
     known_MA = np.eye(len(attribute_names), dtype=np.uint8) if attribute_names else NOTHING
     save_model(folder, generator, config, known_MA)

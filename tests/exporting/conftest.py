@@ -15,8 +15,9 @@ def untrained() -> "Callable[..., Model]":
     """Makes a small model of a recipe, of random weights that give images of much contrast, with four attributes."""
     import numpy as np
     import torch
+    from stand_ins import untrained_config
 
-    from limner.model.model import Model, ModelConfig
+    from limner.model.model import Model
     from limner.networks import build_generator
     from limner.networks.layers import he_std
     from limner.recipes.load import load_recipe
@@ -42,20 +43,7 @@ def untrained() -> "Callable[..., Model]":
             if isinstance(module, torch.nn.BatchNorm2d):  # else it would be the identity
                 module.running_mean.uniform_(-0.2, 0.2)
                 module.running_var.uniform_(0.5, 1.5)
-        config = ModelConfig(
-            recipe=name,
-            kind=recipe.data.kind,
-            size=recipe.data.size,
-            latent_size=latent,
-            latent_distribution=recipe.latent.distribution,
-            pixel_range=recipe.data.range,
-            generator=recipe.generator,
-            attribute_names=names,
-            images_seen=0,
-            ema_halflife_images=0.0,
-            data={"name": "none"},
-            licence="Apache-2.0",
-        ).model_copy(update={"size": size})
+        config = untrained_config(recipe, latent, names).model_copy(update={"size": size})
         known_MA = np.random.default_rng(1).integers(0, 2, (200, len(names)), np.uint8)
         return Model(config, generator, torch.device("cpu"), known_MA if names else np.zeros((0, 0), np.uint8))
 
