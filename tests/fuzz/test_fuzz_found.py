@@ -21,6 +21,7 @@ def without_palette() -> bytes:
 
 
 NPY = b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (6, 40), ".ljust(128) + bytes(240)
+NPY_OF_BYTES = NPY.replace(b"'fortran", b"b'fortran").replace(b"40), ", b"40)}")
 STEP = {"event": "log", "images_seen": 64, "loss/generator": 1.0}
 RESULT = make_result("fd_lite0", [1.0, 2.0]).model_dump(mode="json")
 FOUND: dict[str, tuple[str, Any]] = {
@@ -37,6 +38,7 @@ FOUND: dict[str, tuple[str, Any]] = {
     "a number of images of many digits": ("annotations", ("list_attr_celeba.txt", LONG_NUMBER.encode() + b"\na\n")),
     "a picture without its palette": ("pictures", without_palette()),
     "an array whose header has no end": ("data", ("attributes.npy", NPY)),
+    "an array whose header has a key of bytes": ("data", ("attributes.npy", NPY_OF_BYTES)),
     "statistics without a checksum": ("statistics", ("features.npy", NPY)),
     "statistics nested too deep": ("statistics", ("reference.json", b'{"a":' * DEEP)),
     "a checkpoint nested too deep": ("checkpoint", ("state.json", b"[" * DEEP)),

@@ -243,7 +243,7 @@ def write_rows(file: Path, header: Sequence[str], rows: Iterable[Sequence[str | 
 def _load_array(file: Path, mmap: bool) -> NDArray[np.uint8]:
     try:
         array: NDArray[np.uint8] = np.load(file, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (OSError, ValueError, SyntaxError, EOFError, TokenError) as error:  # numpy reads its header as Python
+    except (OSError, ValueError, TypeError, SyntaxError, EOFError, TokenError) as error:  # the header is read as Python
         raise UserError(
             f"{file} is missing or damaged ({' '.join(str(error).split())}): prepare the data again"
         ) from error
