@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.batching import batches_of
+from limner.core.optimizers import Adam
 from limner.core.pixels import from_pixels, to_unit
 from limner.explore.points import Points, generate, sampled_points
 from limner.features.perceptual import PerceptualMaps, map_distance
@@ -107,9 +108,7 @@ class Target:
         """
         distribution = self.model.config.latent_distribution
         z_MZ, y_MA = points.z_NZ.clone().requires_grad_(), points.y_NA.clone().requires_grad_()
-        optimizer = torch.optim.Adam(
-            [{"params": [z_MZ], "lr": RATE}, {"params": [y_MA], "lr": ATTRIBUTE_RATE}], betas=BETAS
-        )
+        optimizer = Adam([{"params": [z_MZ], "lr": RATE}, {"params": [y_MA], "lr": ATTRIBUTE_RATE}], betas=BETAS)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
             loss_M = self._loss(z_MZ, y_MA, copies)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from limner.core.console import progress_bar
 from limner.core.files import write_file
+from limner.core.optimizers import LBFGS
 from limner.core.records import read_record
 from limner.data.packed import PackedFaces
 from limner.features.extractor import extract
@@ -160,7 +161,7 @@ def fit_sigmoids(logits_NA: NDArray[np.float32], y_NA: NDArray[np.uint8]) -> tup
     """Slopes and offsets, A each, with which sigmoid(slope * logit + offset) is most likely for the labels `y_NA`."""
     x_NA, targets_NA = torch.from_numpy(logits_NA).double(), torch.from_numpy(y_NA).double()
     fit_2A = torch.stack([torch.ones(x_NA.shape[1]), torch.zeros(x_NA.shape[1])]).double().requires_grad_()
-    optimizer = torch.optim.LBFGS([fit_2A], max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = LBFGS([fit_2A], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()

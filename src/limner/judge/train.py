@@ -19,6 +19,7 @@ from limner.core.console import progress_bar
 from limner.core.device import machine_facts
 from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, write_file
+from limner.core.optimizers import AdamW
 from limner.core.randomness import sole_training, stream, torch_seed
 from limner.core.records import check_folder
 from limner.data.packed import PackedFaces
@@ -150,7 +151,7 @@ def _train_member(head: Head, views_VND: Tensor, y_NA: Tensor, rows: Tensor, adv
     share_A = y_NA[rows].float().mean(dim=0).clamp(1 / len(rows), 1 - 1 / len(rows))
     batch = min(BATCH, len(rows))
     steps = len(rows) // batch
-    optimizer = torch.optim.AdamW(head.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
+    optimizer = AdamW(head.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=EPOCHS * steps, pct_start=0.1)
     for _ in range(EPOCHS):
         order = rows[torch.randperm(len(rows))]

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from limner.core import optimizers as optim
 from limner.core.device import all_finite
 from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, sweep, write_file
@@ -162,9 +163,9 @@ def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Opt
         for group in groups:
             group["lr"] = torch.tensor(group["lr"], device=device)
     if isinstance(settings, Sgd):
-        return torch.optim.SGD(groups, settings.lr, settings.momentum, fused=True)
+        return optim.SGD(groups, settings.lr, settings.momentum, fused=True)
     betas = (settings.beta1, settings.beta2)
-    return torch.optim.Adam(groups, settings.lr, betas, fused=True, capturable=on_cuda)
+    return optim.Adam(groups, settings.lr, betas, fused=True, capturable=on_cuda)
 
 
 def _groups(network: nn.Module, lr: float, equalised: bool) -> list[dict[str, Any]]:
