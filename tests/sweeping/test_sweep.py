@@ -141,8 +141,8 @@ def test_a_worker_stops_after_three_failures_in_a_row(
     run: Callable[..., Any], tmp_path: Path, no_training: pytest.MonkeyPatch
 ) -> None:
     no_training.setattr("limner.sweeping.trial.run_job", Unreliable(5e-5, 3))
-    with pytest.raises(UserError, match="3 trials in a row failed"):
-        run(vary=[f"{RATE}=5e-6,5e-5"])
+    with pytest.raises(UserError, match=r"3 trials in a row failed here; the last: memory ran out\. When"):
+        run(vary=[f"{RATE}=5e-6,5e-5"], quiet=True)
     assert (tmp_path / "study" / "sweep.html").is_file()
     swept = run(vary=[f"{RATE}=5e-6,5e-5"], resume=True)  # mended: what was given up stays so
     assert swept.value == pytest.approx(distance(5e-6, 4000))
@@ -264,6 +264,7 @@ def test_a_storage_that_fails_for_a_moment(
         ({"seed": -1}, "--seed is -1"),
         ({"grace": 1}, "--grace is 1"),
         ({"vary": ["schedule.batch=64,65"], "overrides": ["discriminator.stddev_group=4"]}, "stddev_group"),
+        ({"vary": ["schedule.batch=8,4096"]}, "schedule.batch is 4096, but .* has only"),
         ({"storage": "nonsense"}, "no URL of a database"),
         ({"storage": "postgresql+nothing://host/db"}, "name psycopg|no URL"),
         ({"storage": "postgresql+psycopg://127.0.0.1:9/db"}, "cannot be used"),

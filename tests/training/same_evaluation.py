@@ -9,7 +9,7 @@ from pathlib import Path
 
 import accelerate  # noqa: F401
 
-import limner.evaluation.evaluate  # noqa: F401
+import limner.evaluation.evaluate
 from limner.cli import main as limner
 
 sys.path.append(str(Path(__file__).parents[1]))

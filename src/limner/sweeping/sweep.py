@@ -104,7 +104,8 @@ def sweep(
             study = open_study(kept, folder.resolve().name, plan.settings(faces.info.content_hash), resume, prune)
             folder.mkdir(parents=True, exist_ok=True)
             with progress_bar(f"Sweep {folder.name}", plan.total_images, "images", quiet) as advance:
-                ended = Worker(study, kept, plan, folder, say, advance).work()
+                worker = Worker(study, kept, plan, folder, say, advance)
+                ended = worker.work()
             page, best = write_results(study, plan, folder)
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             problem = str(error.__cause__ or error).splitlines()[0]
@@ -114,7 +115,10 @@ def sweep(
                 f"{fault_line(error)}. What {folder} holds is whole; when that is mended, go on with --resume."
             ) from error
     if ended is Ended.FAILING:
-        raise UserError(f"{MAX_FAILURES} trials in a row failed here. When the reason is mended, go on with --resume.")
+        raise UserError(
+            f"{MAX_FAILURES} trials in a row failed here; the last: {worker.reason.rstrip('.')}. When that is mended, "
+            "go on with --resume."
+        )
     if ended is Ended.STOPPED:
         raise Interrupted("the same call and resume=True")
     return Swept(page, best, None if best is None else study.best_value)
@@ -133,6 +137,7 @@ def _plan(
 ) -> "Plan":
     """The plan of a sweep; raises UserError where a part of it cannot be."""
     from limner.sweeping.trial import Plan
+    from limner.training.modality import open_modality
 
     base = load_recipe(recipe, overrides)
     images = base.schedule.images if images is None else images
@@ -158,7 +163,7 @@ def _plan(
         grid=points,
     )
     for point in points or []:
-        plan.recipe_at(point)
+        open_modality(plan.recipe_at(point), faces)
     return plan
 
 

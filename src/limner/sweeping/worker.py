@@ -70,6 +70,8 @@ class Worker:
             advance,
         )
         self.failures = 0  # in a row
+        self.reason = ""
+        """Of the last failure."""
         self.images = 0  # that the progress bar shows
 
     def work(self) -> Ended:
@@ -157,9 +159,9 @@ class Worker:
         about = f"Trial {trial.number} ({', '.join(as_overrides(trial.params))})"
         if failed:
             retry(study, trial)
-            failures = trial.user_attrs[FAILURES]
+            failures, self.reason = trial.user_attrs[FAILURES], trial.user_attrs[REASON]
             again = "; it is tried again" if failures <= RETRIES else f", {failures} times: it is given up"
-            self.say(f"{about} failed: {trial.user_attrs[REASON]}{again}.")
+            self.say(f"{about} failed: {self.reason}{again}.")
         elif trial.state is TrialState.PRUNED:
             self.say(f"{about} was pruned at {METRIC} {trial.value:.1f}: most trials did better by then.")
         else:
