@@ -1,4 +1,4 @@
-"""torch's optimisers without torch.compile, which each would load: two seconds of every start, and never used here."""
+"""torch's optimisers without torch.compile, which each would load: seconds of every start, and never used here."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
