@@ -1,6 +1,7 @@
 """Measuring a training as it goes: at the right moments, the best model kept, nothing left of a lost future."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 from stand_ins import SquareMeans
 
+from limner.core.errors import Interrupted, UserError
 from limner.data.packed import PackedFaces
 from limner.evaluation.results import read_metrics
-from limner.model.model import load
+from limner.model.model import Model, load
+from limner.runs.run import how_ended, read_log
 from limner.training.session import resume, train
-from limner.training.validation import forget_after
+from limner.training.validation import Validation, forget_after
 
 OFTEN = ("record.evaluate_images=24", "generator.init_std=0.1")
 
@@ -41,6 +44,32 @@ def test_a_run_is_measured_as_it_goes(faces32: PackedFaces, tiny: tuple[str, ...
     alone = train("dcgan32", faces32, tmp_path / "alone", images=56, **options)
     resume(alone.path, images=80, device="cpu", quiet=True)
     assert distances(alone.path) == found
+
+
+def test_a_last_measurement_that_was_given_up_is_made_by_going_on(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"images": 48, "overrides": [*tiny, *OFTEN], "device": "cpu", "quiet": True}
+    alone = train("dcgan32", faces32, tmp_path / "alone", **options)
+    stop, run = threading.Event(), tmp_path / "run"
+    validate = Validation.validate
+
+    def stopped(self: Validation, model: Model) -> float | None:
+        if model.config.images_seen == 48:
+            stop.set()
+        return validate(self, model)
+
+    monkeypatch.setattr(Validation, "validate", stopped)
+    with pytest.raises(Interrupted):
+        train("dcgan32", faces32, run, stop=stop, **options)
+    assert ([*distances(run)], how_ended(read_log(run))) == ([24], "interrupted")
+    with pytest.raises(Interrupted):
+        resume(run, device="cpu", quiet=True, stop=stop)
+    resume(run, device="cpu", quiet=True)
+    assert distances(run) == distances(alone.path)
+    assert how_ended(read_log(run)) == "finished"
+    with pytest.raises(UserError, match="is finished"):
+        resume(run, device="cpu", quiet=True)
 
 
 def test_best_is_the_model_it_started_from_where_training_made_that_worse(

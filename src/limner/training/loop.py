@@ -26,6 +26,10 @@ MAX_ROLLBACKS = 3
 class Recorder(Protocol):
     """What the loop tells the outside world."""
 
+    @property
+    def unmeasured(self) -> bool:
+        """Whether the last measurement was given up because the training is to stop."""
+
     def after_step(self) -> bool:
         """Write what is due after a step; False where it checked and a loss, gradient or weight was not finite."""
 
@@ -52,6 +56,8 @@ def run_loop(
     while True:
         done = progress()
         ended = "finished" if done >= 1 else "interrupted" if interrupted() else None
+        if ended == "finished" and recorder.unmeasured:  # resumed, it begins with the measurement that was given up
+            ended = "interrupted"
         if ended is None:
             state.set_learning_rates(recipe, done)
             train_step(recipe, state, source, engine, training.seed, graphs)

@@ -60,6 +60,7 @@ class Recorder:
         self.window = (state.images_seen, state.seconds)
         self.saved: int | None = None  # images seen at the newest whole checkpoint
         self.measurable = True
+        self.unmeasured = False  # a measurement was given up
         self.validation: Validation | None = None  # made when it is first due: loading its network takes seconds
         if self.engine.is_main:
             (run.path / SAMPLES).mkdir(exist_ok=True)
@@ -249,6 +250,7 @@ class Recorder:
         try:
             value = self.validation.validate(self._model())
         except Abandoned:  # resumed, the run begins with this measurement
+            self.unmeasured = True
             return
         if value is not None:
             self.terminal.say(f"{self.state.images_seen:,} images: {self.validation.metric} {value:.1f}")

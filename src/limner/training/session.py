@@ -23,7 +23,7 @@ from limner.core.randomness import sole_training
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
-from limner.runs.run import CHECKPOINTS, LOG, RECIPE, Run, sweep_run
+from limner.runs.run import CHECKPOINTS, LOG, RECIPE, Run, how_ended, sweep_run
 from limner.training.faults import what_is_kept
 from limner.training.init import Init, check_init, initialise
 from limner.training.loop import MAX_ROLLBACKS, run_loop
@@ -146,7 +146,8 @@ def resume(
         budget = Budget(**info["budget"])
         if (images, epochs, minutes) != (None, None, None):
             budget = Budget.choose(0, training.modality.facts.get("train"), images, epochs, minutes)
-        if budget.finished(training.state) and (not old.log or old.log[-1].get("event") == "stop"):
+        ended = how_ended(old.log)
+        if budget.finished(training.state) and (not old.log or ended not in (None, "interrupted")):
             raise UserError(
                 f"{old.path} is finished ({training.state.images_seen:,} images): say --images, more than that, to go "
                 "on."
