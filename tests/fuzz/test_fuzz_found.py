@@ -50,6 +50,7 @@ FOUND: dict[str, tuple[str, Any]] = {
     "a log with a number of 64 bits": ("run", ("log.jsonl", json.dumps(STEP | {"seconds": 1 - 2**64}).encode())),
     "a result with a negative spread": ("run", ("metrics.jsonl", json.dumps(RESULT | {"spread": -44}).encode())),
     "a result without an end": ("run", ("metrics.jsonl", json.dumps(RESULT | {"value": float("inf")}).encode())),
+    "a result of too many images": ("run", ("metrics.jsonl", json.dumps(RESULT | {"images_seen": 10**400}).encode())),
     "a request with a line break in a name": ("studio", ("GET", "/api/faces?%0D%0A=1", b"")),
 }
 

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.table import Table
@@ -25,18 +25,22 @@ CHOOSES = (
 )
 
 
+Whole = Annotated[int, Field(ge=0, lt=1 << 63)]
+"""Of what can be counted; larger ones no array and no chart takes."""
+
+
 class Conditions(BaseModel):
     """What must be the same before two numbers may stand in one column."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     protocol: str
-    n_real: int
-    n_fake: int
+    n_real: Whole
+    n_fake: Whole
     split: str
     """Of the real images."""
     crop: str
-    resolution: int
+    resolution: Whole
     """Width and height of the images in pixels."""
     data_hash: str
     extractor: str
@@ -62,8 +66,8 @@ class Floor(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     value: float
-    n_real: int
-    n_other: int
+    n_real: Whole
+    n_other: Whole
     """Training images that stood in for generated ones."""
 
 
@@ -79,7 +83,7 @@ class Result(Conditions):
     """Standard deviation over the seeds; `None` for one seed."""
     values: tuple[float, ...]
     """One for each seed."""
-    seeds: tuple[int, ...]
+    seeds: tuple[Whole, ...]
     standard_error: float | None = Field(default=None, ge=0)
     """Of a kernel distance, from its subsets; the mean over the seeds."""
     floor: Floor | None = None
@@ -92,7 +96,7 @@ class Result(Conditions):
     model_sha256: str
     recipe: str
     weights: Literal["ema", "raw"]
-    images_seen: int
+    images_seen: Whole
     """Images seen in training."""
     warnings: tuple[str, ...]
     seconds: float
