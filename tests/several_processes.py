@@ -4,10 +4,24 @@ import atexit
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from limner.core.distributed import end_process
+
+
+def run_script(*command: object) -> subprocess.CompletedProcess[str]:
+    """Python with a script and its arguments, in a process of its own with one thread."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
 
 
 def run_on(world: int, function: Callable[..., None], *arguments: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from several_processes import run_script
 
 from limner.core.device import machine_facts
 from limner.core.distributed import Engine, start_engine
@@ -43,15 +44,8 @@ def together(faces32: PackedFaces, tiny: tuple[str, ...], tmp_path_factory: pyte
     out = tmp_path_factory.mktemp("together")
     train("dcgan32", faces32, out / "of one", images=24, overrides=[*tiny, *NONE], device="cpu", quiet=True)
     script = Path(__file__).with_name("two_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(
-        [*command, str(faces32.path), str(out), *tiny],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = run_script(*launch, script, faces32.path, out, *tiny)
     assert done.returncode == 0, done.stderr
     return out
 

