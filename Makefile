@@ -8,8 +8,8 @@ INSTALLED := .venv/installed
 demo: $(INSTALLED)
 	$(BIN)/limner demo limner-demo --force
 
-# A test for each core at a time, each with one thread; the tests of a file one after the other, for they share what is
-# slow to make.
+# As many tests at a time as cores and one more, each with one thread; the tests of a file one after the other, for they
+# share what is slow to make.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
 

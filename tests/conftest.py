@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from limner.core.process import usable_cores
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from limner.data.packed import PackedFaces
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "celeba"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than the cores: a quarter of their time, tests wait for processes, browsers and clocks."""
+    return usable_cores() + 1
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ DATABASE = "postgresql+psycopg://limner@db/sweeps"
 
 @pytest.fixture(scope="module")
 def celeba64(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare("synthetic:24", tmp_path_factory.mktemp("data") / "celeba64", heldout=8, workers=1, quiet=True).path
+    return prepare("synthetic:96", tmp_path_factory.mktemp("data") / "celeba64", heldout=8, workers=1, quiet=True).path
 
 
 @pytest.fixture
