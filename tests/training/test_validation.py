@@ -72,6 +72,22 @@ def test_a_last_measurement_that_was_given_up_is_made_by_going_on(
         resume(run, device="cpu", quiet=True)
 
 
+def test_an_interrupted_run_does_not_end_at_fewer_images_than_it_has_seen(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    stop, run = threading.Event(), tmp_path / "run"
+    train("dcgan32", faces32, run, images=16, overrides=tiny, device="cpu", quiet=True)
+    stop.set()
+    with pytest.raises(Interrupted):
+        resume(run, images=48, device="cpu", quiet=True, stop=stop)
+    log = (run / "log.jsonl").read_bytes()
+    with pytest.raises(UserError, match="is finished"):
+        resume(run, images=8, device="cpu", quiet=True)
+    assert (run / "log.jsonl").read_bytes() == log
+    resume(run, images=48, device="cpu", quiet=True)
+    assert how_ended(read_log(run)) == "finished"
+
+
 def test_best_is_the_model_it_started_from_where_training_made_that_worse(
     faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -144,10 +144,12 @@ def resume(
         training, record, broken = _reopen(old, recipe, overrides, data, device)
         info, engine = old.info, training.engine
         budget = Budget(**info["budget"])
+        stopped = how_ended(old.log)
+        # Interrupted at its own end, it gave up its last measurement, and goes on with that.
+        unmeasured = stopped == "interrupted" and budget.finished(training.state)
         if (images, epochs, minutes) != (None, None, None):
             budget = Budget.choose(0, training.modality.facts.get("train"), images, epochs, minutes)
-        ended = how_ended(old.log)
-        if budget.finished(training.state) and (not old.log or ended not in (None, "interrupted")):
+        if budget.finished(training.state) and (not old.log or (stopped and not unmeasured)):
             raise UserError(
                 f"{old.path} is finished ({training.state.images_seen:,} images): say --images, more than that, to go "
                 "on."
