@@ -20,8 +20,8 @@ from limner.bench.measure import (
     compare_losses,
     interleave,
     load_average,
+    loop_processes,
     loss_differences,
-    training_works,
 )
 from limner.bench.plain_loop import steps_per_round
 from limner.bench.records import LOOPS, Ratio
@@ -51,8 +51,9 @@ def measure(recipe: Recipe, folder: Path, steps: int) -> dict[str, Any]:
     with progress_bar(recipe.name, rounds, "rounds") as advance:
         losses = compare_losses(recipe, engine.device, faces)
         advance(1)
-        works = training_works(recipe, engine, folder / "jpegs", faces)
-        speeds = interleave(works, recipe.schedule.batch * steps_per_round(recipe), steps, advance)
+        with loop_processes(recipe, engine, folder / "jpegs", faces.path) as processes:
+            works = {loop: process.work for loop, process in processes.items()}
+            speeds = interleave(works, recipe.schedule.batch * steps_per_round(recipe), steps, advance)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "torch_version": torch.__version__,

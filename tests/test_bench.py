@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +13,10 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 from typer.testing import CliRunner
 
-from limner.bench import bench, command, measure, plain_loop
+from limner.bench import bench, measure, plain_loop
 from limner.bench.jpegs import CUTS, Jpegs, write_jpegs
 from limner.bench.plain_loop import ReferenceLoop, plain
-from limner.bench.records import Memory, Ratio, Speed
+from limner.bench.records import Ratio, Speed
 from limner.cli import app
 from limner.core.distributed import Engine
 from limner.core.errors import UserError
@@ -355,15 +354,7 @@ def test_profile_tells_products_from_casts_and_the_rest() -> None:
     assert profile.other.get("aten::add_", 0) < 0.2 * profile.products
 
 
-def test_bench_writes_every_sample_and_what_it_was_measured_on(
-    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_a_new_process = measure.peak_memory
-
-    def one_process_is_enough(loop: str, *arguments: Any) -> Memory:
-        return (in_a_new_process if loop == "ours" else measure.peak_memory_here)(loop, *arguments)
-
-    monkeypatch.setattr(command, "peak_memory", one_process_is_enough)
+def test_bench_writes_every_sample_and_what_it_was_measured_on(recipe_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     changes = ["--set", "conditioning.method=classifier", "--set", "objective.discriminator_steps=2"]
     ran = CliRunner().invoke(

@@ -16,11 +16,9 @@ from limner.bench.measure import (
     fresh_state,
     interleave,
     load_average,
+    loop_processes,
     loss_differences,
-    peak_memory,
-    profile,
     sampling_speeds,
-    training_works,
 )
 from limner.bench.plain_loop import check_reference_fits, steps_per_round
 from limner.bench.records import LOOPS, Bench, Ratio
@@ -84,16 +82,13 @@ def _measure(
 ) -> Bench:
     load_before = load_average()
     losses = compare_losses(recipe, engine.device, faces)
-    memory = {}
-    for loop in LOOPS:
-        memory[loop] = peak_memory(loop, recipe, engine, jpegs, faces.path)
+    with loop_processes(recipe, engine, jpegs, faces.path) as processes:
+        advance(len(LOOPS))
+        works = {loop: process.work for loop, process in processes.items()}
+        training = interleave(works, recipe.schedule.batch * steps_per_round(recipe), steps, advance)
+        memory = {loop: process.memory() for loop, process in processes.items()}
+        profiles = {loop: process.profile() for loop, process in processes.items()}
         advance(1)
-
-    works = training_works(recipe, engine, jpegs, faces)
-    training = interleave(works, recipe.schedule.batch * steps_per_round(recipe), steps, advance)
-    profiles = {loop: profile(work, engine.device) for loop, work in works.items()}
-    advance(1)
-    works.clear()  # and with them the DataLoader's workers
 
     state = fresh_state(recipe, engine.device)
     sampling = sampling_speeds(recipe, engine, state.ema_generator, steps, advance)

@@ -9,12 +9,14 @@ Shapes: N images, B batch, C channels, H and W the image's height and width, Z l
 import math
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from limner.bench.jpegs import Jpegs
 from limner.bench.plain_loop import ReferenceLoop, plain, reference_training, steps_per_round
 from limner.bench.records import LOOPS, Memory, Profile, Speed
 from limner.core.distributed import Engine
+from limner.core.memory import freed_memory_kept
 from limner.core.precision import Precision
 from limner.core.randomness import torch_seed
 from limner.data.attributes import CELEBA_ATTRIBUTES
@@ -42,7 +45,6 @@ SEED = 0
 # What is measured at a time lasts at least this long, or it would be the clock and the hand-over that are measured.
 BLOCK_SECONDS = 0.5
 WARM_UP = 2
-MEMORY_STEPS = 3
 PROFILED_STEPS = 2
 CHECKED_STEPS = 3
 FACES = 512  # sampled at a time
@@ -89,14 +91,71 @@ def our_training(recipe: Recipe, engine: Engine, faces: PackedFaces) -> Work:
     return run
 
 
-def training_works(recipe: Recipe, engine: Engine, jpegs: Path, faces: PackedFaces) -> dict[str, Work]:
-    """Both loops, each on its own kind of the same images; the reference's workers live as long as the result."""
-    return {
-        "reference": reference_training(
-            reference_loop(recipe, engine.device), Jpegs(jpegs, recipe.data), engine.device
-        ),
-        "ours": our_training(recipe, engine, faces),
-    }
+def reference_work(recipe: Recipe, engine: Engine, jpegs: Path) -> Work:
+    """Rounds of the plain loop on image files; its workers live as long as the result."""
+    return reference_training(reference_loop(recipe, engine.device), Jpegs(jpegs, recipe.data), engine.device)
+
+
+@dataclass(frozen=True)
+class LoopProcess:
+    """One of `LOOPS` in a process of its own, as users run it."""
+
+    pool: ProcessPoolExecutor
+
+    def work(self, times: int) -> None:
+        self.pool.submit(_work, times).result()
+
+    def profile(self) -> Profile:
+        return self.pool.submit(_profile).result()
+
+    def memory(self) -> Memory:
+        """What it has needed so far."""
+        return self.pool.submit(_memory).result()
+
+
+@contextmanager
+def loop_processes(recipe: Recipe, engine: Engine, jpegs: Path, packed: Path) -> Iterator[dict[str, LoopProcess]]:
+    """Both loops, each on its own kind of the same images."""
+    with ExitStack() as pools:
+        processes = {}
+        for loop in LOOPS:
+            pool = pools.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
+            pool.submit(_begin, loop, recipe, engine, jpegs, packed).result()
+            processes[loop] = LoopProcess(pool)
+        yield processes
+
+
+# What a process of `loop_processes` runs, and how it is run.
+_here: dict[str, Any] = {}
+
+
+def _begin(loop: str, recipe: Recipe, engine: Engine, jpegs: Path, packed: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the first one ends all
+    _here.update(libraries=resident_mib(), engine=engine)
+    if loop == "reference":
+        _here["work"] = reference_work(recipe, engine, jpegs)
+        return
+    if engine.device.type == "cpu":  # as a training does
+        _here["memory"] = freed_memory_kept()
+        _here["memory"].__enter__()
+    _here["work"] = our_training(recipe, engine, PackedFaces.open(packed))
+
+
+def _work(times: int) -> None:
+    _here["work"](times)
+
+
+def _profile() -> Profile:
+    return profile(_here["work"], _here["engine"].device)
+
+
+def _memory() -> Memory:
+    device = _here["engine"].device
+    return Memory(
+        libraries=_here["libraries"],
+        peak=resident_mib(peak=True),
+        device_peak=torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None,
+    )
 
 
 def _batches(recipe: Recipe, device: torch.device, faces: PackedFaces) -> Batches:
@@ -251,28 +310,6 @@ def _kind(event: Any) -> str:
             return "products"
         above = above.cpu_parent
     return str(event.name)
-
-
-def peak_memory(loop: str, recipe: Recipe, engine: Engine, jpegs: Path, packed: Path) -> Memory:
-    """What a few steps of one of `LOOPS` need, in a new process."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(peak_memory_here, loop, recipe, engine, jpegs, packed).result()
-
-
-def peak_memory_here(loop: str, recipe: Recipe, engine: Engine, jpegs: Path, packed: Path) -> Memory:
-    """The same in this process, whose peak so far counts too."""
-    libraries = resident_mib()
-    if loop == "reference":
-        work = reference_training(reference_loop(recipe, engine.device), Jpegs(jpegs, recipe.data), engine.device)
-    else:
-        work = our_training(recipe, engine, PackedFaces.open(packed))
-    work(MEMORY_STEPS)
-    on_cuda = engine.device.type == "cuda"
-    return Memory(
-        libraries=libraries,
-        peak=resident_mib(peak=True),
-        device_peak=torch.cuda.max_memory_allocated(engine.device) / 2**20 if on_cuda else None,
-    )
 
 
 def resident_mib(peak: bool = False) -> float:

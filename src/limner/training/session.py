@@ -18,6 +18,7 @@ from limner.core.distributed import start_engine
 from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
 from limner.core.faults import fault_line
 from limner.core.files import write_file
+from limner.core.memory import freed_memory_kept
 from limner.core.process import ending_signals, process_rank
 from limner.core.randomness import sole_training
 from limner.data.packed import PackedFaces
@@ -219,6 +220,7 @@ def _go_on(
         Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
         _requests(stop or threading.Event()) as (stop_requested, save_requested),
         _threads_for(modality),
+        freed_memory_kept() if engine.device.type == "cpu" else nullcontext(),
     ):
 
         def votes() -> bool:
