@@ -8,10 +8,10 @@ INSTALLED := .venv/installed
 demo: $(INSTALLED)
 	$(BIN)/limner demo limner-demo --force
 
-# As many tests at a time as cores and one more, each with one thread; the tests of a file one after the other, for they
-# share what is slow to make.
+# As many tests at a time as cores and two more, each with one thread; the tests of a file one after the other, for they
+# share what is slow to make; in the order of tests/conftest.py.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
 
 soak: $(INSTALLED)
 	$(BIN)/python -m pytest -m soak

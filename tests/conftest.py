@@ -20,9 +20,24 @@ if TYPE_CHECKING:
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "celeba"
 
 
+# The files that take longest, in minutes of one core or of waiting.
+LONGEST = (
+    *("test_processes", "test_prepare", "test_recipes", "test_onnx", "test_keys", "test_resume", "test_shipped"),
+    *("test_bench", "test_loop", "test_engine", "test_align", "test_machine", "test_damage", "test_editing"),
+    *("test_validation", "test_studio_guide", "test_judge", "test_page", "test_evaluate", "test_photos", "test_label"),
+    *("test_projection", "test_hub", "test_launchers", "test_sweep_postgres", "test_trainings", "test_inception"),
+)
+
+
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than the cores: a quarter of their time, tests wait for processes, browsers and clocks."""
-    return usable_cores() + 1
+    """Two more than the cores: a quarter of their time, tests wait for processes, browsers and clocks."""
+    return usable_cores() + 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that none of them is alone at the end (with `--no-loadscope-reorder`)."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

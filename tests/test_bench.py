@@ -354,7 +354,10 @@ def test_profile_tells_products_from_casts_and_the_rest() -> None:
     assert profile.other.get("aten::add_", 0) < 0.2 * profile.products
 
 
-def test_bench_writes_every_sample_and_what_it_was_measured_on(recipe_file: Path, tmp_path: Path) -> None:
+def test_bench_writes_every_sample_and_what_it_was_measured_on(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "BLOCK_SECONDS", 0.05)
     out = tmp_path / "bench.json"
     changes = ["--set", "conditioning.method=classifier", "--set", "objective.discriminator_steps=2"]
     ran = CliRunner().invoke(

@@ -116,13 +116,14 @@ class LoopProcess:
 @contextmanager
 def loop_processes(recipe: Recipe, engine: Engine, jpegs: Path, packed: Path) -> Iterator[dict[str, LoopProcess]]:
     """Both loops, each on its own kind of the same images."""
-    with ExitStack() as pools:
-        processes = {}
-        for loop in LOOPS:
-            pool = pools.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
-            pool.submit(_begin, loop, recipe, engine, jpegs, packed).result()
-            processes[loop] = LoopProcess(pool)
-        yield processes
+    with ExitStack() as stack:
+        pools = {
+            loop: stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))) for loop in LOOPS
+        }
+        begun = [pool.submit(_begin, loop, recipe, engine, jpegs, packed) for loop, pool in pools.items()]
+        for one in begun:
+            one.result()
+        yield {loop: LoopProcess(pool) for loop, pool in pools.items()}
 
 
 # What a process of `loop_processes` runs, and how it is run.

@@ -16,9 +16,9 @@ USUAL = {MMAP_THRESHOLD: 32 << 20, TRIM_THRESHOLD: 64 << 20}
 def freed_memory_kept() -> Iterator[None]:
     """While in here, the C library keeps what is freed, to use it again; at the end it returns it to the system.
 
-    Without it, glibc requests the memory of every large tensor anew, and the system clears it page by page: 8 % of the
-    processor time of a step of `dcgan` on a CPU. The process holds about as much as it needed at most, until the end.
-    With another C library than glibc nothing changes.
+    Without it, glibc requests the memory of every large tensor anew, and the system clears it page by page, in every
+    step of a training. The process holds about as much as it needed at most, until the end. With another C library than
+    glibc nothing changes. What it is worth: docs/train.md.
     """
     libc = _glibc()
     if libc is None:
