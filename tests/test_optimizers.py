@@ -1,4 +1,4 @@
-"""torch's optimisers without torch.compile: the same steps, and a training that never loads it."""
+"""torch's optimisers without torch.compile: the same steps, and a training that never loads it nor accelerate."""
 
 import subprocess
 import sys
@@ -56,14 +56,16 @@ def test_steps_are_torch_s_to_the_last_bit(name: str) -> None:
     assert not torch.equal(ends[0][0], start_RC)
 
 
-def test_a_training_does_not_load_torch_compile(faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_training_loads_neither_torch_compile_nor_accelerate(
+    faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
     sets = [part for word in tiny for part in ("--set", word)]
     train = ["train", "dcgan32", "--data", str(faces32.path), "--out", str(tmp_path / "run"), "--images", "32", *sets]
     script = (
         "import sys\nfrom limner.cli import main\n"
         f"sys.argv = {['limner', *train, '--quiet']!r}\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "print({'torch._dynamo', 'sympy'} & {*sys.modules})"
+        "print({'torch._dynamo', 'sympy', 'accelerate'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
     assert (tmp_path / "run/model").is_dir(), done.stderr

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import PartialState
 from several_processes import run_script
 
 from limner.core.device import machine_facts
@@ -177,12 +178,15 @@ def test_a_batch_that_cannot_be_shared_leaves_no_run_folder(
 
 
 def test_processes_that_would_not_find_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    start_engine("cpu", "fp32")  # alone, and so for good
+    PartialState(cpu=True)  # alone, and so for good
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UserError, match=r"WORLD_SIZE is 2 .*RANK is missing"):
         start_engine("cpu", "fp32")
     monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UserError, match=r"WORLD_SIZE is 2 .*MASTER_ADDR is missing"):
+        start_engine("cpu", "fp32")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     with pytest.raises(UserError, match=r"WORLD_SIZE is 2 .*no process joins"):
         start_engine("cpu", "fp32")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

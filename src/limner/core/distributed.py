@@ -31,6 +31,8 @@ PATIENCE = timedelta(minutes=30)
 """How long a process waits for others that live."""
 MESSAGE = 1 << 24
 """Numbers in one message of an array."""
+WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers say how many processes there are: torchrun, accelerate and several kinds of MPI."""
 RowSampler = Callable[[Callable[[int], Tensor], int], Tensor]
 """Takes what gives random numbers for n images and a number of images; see `Engine.rows`."""
 
@@ -251,13 +253,14 @@ def start_engine(device: str, precision: Precision, graphs: bool = True) -> Engi
     `graphs`: whether one process on a GPU may capture its steps. Raises UserError where the machine has no such device,
     or the environment names other processes that cannot be joined.
     """
-    find_device(device)
+    found = find_device(device)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS does not repeat its sums exactly
     torch.backends.cudnn.deterministic = True
     expected = int(os.environ.get("WORLD_SIZE", "1"))
-    if expected > 1 and "RANK" not in os.environ:  # it would wait for the others in vain
+    missing = [name for name in ("RANK", "MASTER_ADDR") if name not in os.environ]
+    if expected > 1 and missing:  # it would wait for the others in vain
         raise UserError(
-            f"WORLD_SIZE is {expected} in the environment and RANK is missing: start with torchrun, or unset it."
+            f"WORLD_SIZE is {expected} in the environment, {missing[0]} is missing: start with torchrun, or unset it."
         )
     on_cpu = device == "cpu" or (device == "auto" and expected > 1 and not torch.cuda.is_available())
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -265,7 +268,18 @@ def start_engine(device: str, precision: Precision, graphs: bool = True) -> Engi
         raise UserError(
             f"{beside} processes share {torch.cuda.device_count()} GPUs: start one for each, or say --device cpu."
         )
-    from accelerate import PartialState  # a second of importing that nothing else needs
+    if dist.is_initialized() or any(os.environ.get(name, "1") != "1" for name in WORLD_SIZES):
+        where, rank, world = _join_processes(device, on_cpu, expected)
+    else:
+        where, rank, world = found, 0, 1
+    if precision == "auto":
+        precision = "bf16" if gains_by_bf16(where) else "fp32"
+    return Engine(where, precision, rank, world, graphs and where.type == "cuda" and world == 1)
+
+
+def _join_processes(device: str, on_cpu: bool, expected: int) -> tuple[torch.device, int, int]:
+    """Join the other processes: this one's device and rank, and how many there are."""
+    from accelerate import PartialState  # a second of importing that one process does without
 
     joined_before = dist.is_initialized()
     processes = PartialState(cpu=on_cpu, timeout=PATIENCE)
@@ -279,7 +293,4 @@ def start_engine(device: str, precision: Precision, graphs: bool = True) -> Engi
     where = processes.device
     if device != "auto" and processes.num_processes == 1:
         where = torch.device(device)  # PartialState keeps for good what it was first given
-    if precision == "auto":
-        precision = "bf16" if gains_by_bf16(where) else "fp32"
-    rank, world = processes.process_index, processes.num_processes
-    return Engine(where, precision, rank, world, graphs and where.type == "cuda" and world == 1)
+    return where, processes.process_index, processes.num_processes
