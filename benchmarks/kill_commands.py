@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -172,6 +173,7 @@ COMMANDS = {
 
 def run(arguments: Sequence[str], place: Path) -> None:
     """The command in a session of its own, with its cache and its temporary files in `place`; marks have no clock."""
+    import_module("limner.cli")  # or a signal would come before the command has begun
     from limner.images.marks import Mark
     from limner.sweeping import child
 
@@ -183,7 +185,10 @@ def run(arguments: Sequence[str], place: Path) -> None:
     Mark.now = classmethod(lambda cls, model, weights: cls(model=model, model_version=weights, **mark))  # type: ignore
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    limner(arguments)
+    try:
+        limner(arguments)
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the command has ended
 
 
 def listing(place: Path) -> list[str]:

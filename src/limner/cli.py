@@ -425,10 +425,14 @@ def main() -> None:
 def _run() -> None:
     """Run the command that was given, and end with its status."""
     out, err = Output(sys.stdout, optional=False), Output(sys.stderr, optional=True)
-    with redirect_stdout(out), redirect_stderr(err), ended_by_signals():
+    with redirect_stdout(out), redirect_stderr(err), ended_by_signals() as signals:
         try:
             try:
                 app()
+            except Exception as error:
+                if signals and not isinstance(error, Interrupted):  # it comes of an interrupt that a library caught
+                    raise KeyboardInterrupt from error
+                raise
             finally:
                 out.flush()
                 err.flush()

@@ -130,6 +130,41 @@ def test_a_limit_on_processes_and_threads_is_one_line(
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_a_library_turns_into_another_error_is_an_interrupt(
+    number: signal.Signals, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limner: Limner
+) -> None:
+    """As torch.onnx.export does."""
+
+    def exported(*_: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            raise RuntimeError("Failed to export the model") from None
+
+    monkeypatch.setattr(Model, "raw", exported)
+    ended = limner("sample", model_folder, "--out", tmp_path / "faces.png", "--quiet")
+    assert (ended.status, ended.line) == (130, "limner: Interrupted.")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_ctrl_c_while_the_command_loads_is_one_line() -> None:
+    script = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+from limner.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (130, "limner: Interrupted.\n", "")
+
+
 def test_a_fault_of_ours_is_no_fault_of_the_machine() -> None:
     for error in (ValueError("memory"), RuntimeError("shapes do not fit"), KeyError("x"), AssertionError()):
         assert fault_line(error) is None

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
@@ -77,24 +77,32 @@ class Output:
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[list[int]]:
     """SIGTERM, and SIGHUP of a terminal that is closed, end a command as Ctrl-C does: nothing half-written stays.
 
-    One that is ignored (nohup) stays so.
+    One that is ignored (nohup) stays so. Yields the signals that have come: a library may make another exception of
+    the KeyboardInterrupt that a signal raises.
     """
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield
+        yield came
         return
-    numbers = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
-    for number in numbers:
-        signal.signal(number, signal.default_int_handler)
-    threading.excepthook, before = _say_nothing_of_files, threading.excepthook
+
+    def interrupt(number: int, _: object) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    usual = {signal.SIGINT: signal.default_int_handler} | dict.fromkeys(ENDING, signal.SIG_DFL)
+    before = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
+    for number in before:
+        signal.signal(number, interrupt)
+    threading.excepthook, hook = _say_nothing_of_files, threading.excepthook
     try:
-        yield
+        yield came
     finally:
-        threading.excepthook = before
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        threading.excepthook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _say_nothing_of_files(ended: threading.ExceptHookArgs) -> None:

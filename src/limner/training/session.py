@@ -220,7 +220,6 @@ def _go_on(
         Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
         _requests(stop or threading.Event()) as (stop_requested, save_requested),
         _threads_for(modality),
-        freed_memory_kept() if engine.device.type == "cpu" else nullcontext(),
     ):
 
         def votes() -> bool:
@@ -252,13 +251,14 @@ def _go_on(
                 for name in broken:
                     terminal.say(f"The checkpoint {name} is broken; going on from the one before.")
                 recorder.resumed(broken)
-            ended = run_loop(
-                training,
-                source,
-                recorder,
-                progress=progress,
-                interrupted=lambda: votes() and engine.any(stop_requested.is_set()),
-            )
+            with freed_memory_kept() if engine.device.type == "cpu" else nullcontext():
+                ended = run_loop(
+                    training,
+                    source,
+                    recorder,
+                    progress=progress,
+                    interrupted=lambda: votes() and engine.any(stop_requested.is_set()),
+                )
             recorder.stop(ended)
         except Exception as error:
             if (line := fault_line(error)) is None:
