@@ -148,6 +148,25 @@ def test_an_interrupt_that_a_library_turns_into_another_error_is_an_interrupt(
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_in_a_destructor_is_not_lost(
+    number: signal.Signals, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limner: Limner
+) -> None:
+    """Python ignores what a destructor raises, and writes it as a traceback."""
+
+    class Left:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    def busy(*_: object) -> None:
+        Left()
+        time.sleep(60)
+
+    monkeypatch.setattr(Model, "raw", busy)
+    ended = limner("sample", model_folder, "--out", tmp_path / "faces.png", "--quiet")
+    assert (ended.status, ended.lines) == (130, [])
+
+
 def test_ctrl_c_while_the_command_loads_is_one_line() -> None:
     script = """
 import sys

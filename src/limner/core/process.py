@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+SOON = 0.1  # seconds
 ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
@@ -96,11 +97,24 @@ def ended_by_signals() -> Iterator[list[int]]:
     before = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
     for number in before:
         signal.signal(number, interrupt)
-    threading.excepthook, hook = _say_nothing_of_files, threading.excepthook
+
+    main_thread = threading.get_ident()
+    again = threading.Timer(SOON, lambda: signal.pthread_kill(main_thread, came[-1]))
+
+    def unraisable(ignored: Any) -> None:
+        if came and issubclass(ignored.exc_type, KeyboardInterrupt) and hasattr(signal, "pthread_kill"):
+            if not again.ident:  # raised in a destructor, say, the interrupt would be lost: let it come again
+                again.start()
+        else:
+            of_unraisable(ignored)
+
+    threading.excepthook, of_threads = _say_nothing_of_files, threading.excepthook
+    sys.unraisablehook, of_unraisable = unraisable, sys.unraisablehook
     try:
         yield came
     finally:
-        threading.excepthook = hook
+        again.cancel()
+        threading.excepthook, sys.unraisablehook = of_threads, of_unraisable
         for number, handler in before.items():
             signal.signal(number, handler)
 
