@@ -141,4 +141,4 @@ def pixel_distances(some_NHWC: NDArray[np.uint8], others_PHWC: NDArray[np.uint8]
 
 
 def _unit(images_NHWC: NDArray[np.uint8], device: torch.device) -> Tensor:
-    return from_pixels(torch.from_numpy(images_NHWC).to(device), "unit")
+    return from_pixels(torch.tensor(images_NHWC, device=device), "unit")  # a copy: the array may be read-only
