@@ -171,9 +171,9 @@ COMMANDS = {
 }
 
 
-def run(arguments: Sequence[str], place: Path) -> None:
+def run(arguments: Sequence[str], place: Path, begins: Any) -> None:
     """The command in a session of its own, with its cache and its temporary files in `place`; marks have no clock."""
-    import_module("limner.cli")  # or a signal would come before the command has begun
+    import_module("limner.cli")
     from limner.images.marks import Mark
     from limner.sweeping import child
 
@@ -184,7 +184,7 @@ def run(arguments: Sequence[str], place: Path) -> None:
     mark = {"time": datetime.fromtimestamp(0, UTC), "id": UUID(int=0)}
     Mark.now = classmethod(lambda cls, model, weights: cls(model=model, model_version=weights, **mark))  # type: ignore
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    begins.set()  # no signal comes before
     try:
         limner(arguments)
     finally:
@@ -236,10 +236,10 @@ def kill_and_repeat(
         return place
 
     def started(place: Path, arguments: Sequence[str]) -> Any:
-        process = context.Process(target=run, args=(arguments, place))
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the command has begun
+        begins = context.Event()
+        process = context.Process(target=run, args=(arguments, place, begins))
         process.start()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        assert begins.wait(SECONDS_TO_END), "it does not begin"
         return process
 
     place = fresh("untouched")
