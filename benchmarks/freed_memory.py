@@ -8,69 +8,48 @@ results/freed_memory.json: speed, the share of processor time that the system ta
 
 import argparse
 import json
-import multiprocessing
 import resource
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from limner.bench.measure import Work, interleave, load_average, our_training, resident_mib
+from limner.bench.measure import interleave, load_average, packed_training, resident_mib, work_processes
 from limner.bench.plain_loop import steps_per_round
 from limner.bench.records import Ratio
 from limner.core.device import machine_facts
 from limner.core.distributed import start_engine
-from limner.core.memory import freed_memory_kept
-from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 
 RESULTS = Path(__file__).parent / "results" / "freed_memory.json"
 WAYS = ("usual", "kept")
-here: dict[str, Any] = {}
 
 
-def begin(way: str, name: str, data: Path) -> None:
-    """What a process does first."""
-    if way == "kept":
-        here["memory"] = freed_memory_kept()
-        here["memory"].__enter__()
-    recipe = load_recipe(name)
-    engine = start_engine("cpu", recipe.engine.precision, recipe.engine.graphs)
-    here["work"] = our_training(recipe, engine, PackedFaces.open(data))
-
-
-def work(times: int) -> None:
-    here["work"](times)
-
-
-def facts() -> dict[str, float]:
-    """Of the process so far."""
+def system_share() -> float:
+    """Of the processor time of this process so far, how much the system took."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return {"system_share": used.ru_stime / (used.ru_stime + used.ru_utime), "peak_mib": resident_mib(peak=True)}
+    return used.ru_stime / (used.ru_stime + used.ru_utime)
 
 
 def measure(name: str, data: Path, rounds: int) -> dict[str, Any]:
     """Both ways for one recipe."""
     recipe = load_recipe(name)
+    engine = start_engine("cpu", recipe.engine.precision, recipe.engine.graphs)
     images = recipe.schedule.batch * steps_per_round(recipe)
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(1, context, begin, ("usual", name, data)) as usual,
-        ProcessPoolExecutor(1, context, begin, ("kept", name, data)) as kept,
-    ):
-        pools = dict(zip(WAYS, (usual, kept), strict=True))
-
-        def works(way: str) -> Work:
-            return lambda times: pools[way].submit(work, times).result()
-
-        speeds = interleave({way: works(way) for way in WAYS}, images, rounds, lambda _: None)
-        return {
-            "batch": recipe.schedule.batch,
-            **{way: speeds[way].model_dump() | pools[way].submit(facts).result() for way in WAYS},
-            "ratio": Ratio.of(speeds["usual"], speeds["kept"]).model_dump(),
+    begin = {way: partial(packed_training, recipe, engine, data, way == "kept") for way in WAYS}
+    with work_processes(begin) as processes:
+        speeds = interleave({way: of.work for way, of in processes.items()}, images, rounds, lambda _: None)
+        facts = {
+            way: {"system_share": of.call(system_share), "peak_mib": of.call(resident_mib, True)}
+            for way, of in processes.items()
         }
+    return {
+        "batch": recipe.schedule.batch,
+        **{way: speeds[way].model_dump() | facts[way] for way in WAYS},
+        "ratio": Ratio.of(speeds["usual"], speeds["kept"]).model_dump(),
+    }
 
 
 if __name__ == "__main__":

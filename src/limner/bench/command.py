@@ -18,6 +18,8 @@ from limner.bench.measure import (
     load_average,
     loop_processes,
     loss_differences,
+    memory_here,
+    profile_here,
     sampling_speeds,
 )
 from limner.bench.plain_loop import check_reference_fits, steps_per_round
@@ -86,8 +88,8 @@ def _measure(
         advance(len(LOOPS))
         works = {loop: process.work for loop, process in processes.items()}
         training = interleave(works, recipe.schedule.batch * steps_per_round(recipe), steps, advance)
-        memory = {loop: process.memory() for loop, process in processes.items()}
-        profiles = {loop: process.profile() for loop, process in processes.items()}
+        memory = {loop: process.call(memory_here, engine.device) for loop, process in processes.items()}
+        profiles = {loop: process.call(profile_here, engine.device) for loop, process in processes.items()}
         advance(1)
 
     state = fresh_state(recipe, engine.device)

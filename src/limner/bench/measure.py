@@ -15,11 +15,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ from limner.bench.jpegs import Jpegs
 from limner.bench.plain_loop import ReferenceLoop, plain, reference_training, steps_per_round
 from limner.bench.records import LOOPS, Memory, Profile, Speed
 from limner.core.distributed import Engine
-from limner.core.memory import freed_memory_kept
+from limner.core.memory import keep_freed_memory
 from limner.core.precision import Precision
 from limner.core.randomness import torch_seed
 from limner.data.attributes import CELEBA_ATTRIBUTES
@@ -50,6 +50,7 @@ CHECKED_STEPS = 3
 FACES = 512  # sampled at a time
 BATCHES = (64, 128, 256)
 
+Result = TypeVar("Result")
 Work = Callable[[int], None]
 """Do something this many times and come back when all of it is done."""
 
@@ -91,67 +92,72 @@ def our_training(recipe: Recipe, engine: Engine, faces: PackedFaces) -> Work:
     return run
 
 
-def reference_work(recipe: Recipe, engine: Engine, jpegs: Path) -> Work:
-    """Rounds of the plain loop on image files; its workers live as long as the result."""
-    return reference_training(reference_loop(recipe, engine.device), Jpegs(jpegs, recipe.data), engine.device)
-
-
 @dataclass(frozen=True)
-class LoopProcess:
-    """One of `LOOPS` in a process of its own, as users run it."""
+class WorkProcess:
+    """A process that does one work, as users run it."""
 
     pool: ProcessPoolExecutor
 
     def work(self, times: int) -> None:
-        self.pool.submit(_work, times).result()
+        self.call(_work, times)
 
-    def profile(self) -> Profile:
-        return self.pool.submit(_profile).result()
-
-    def memory(self) -> Memory:
-        """What it has needed so far."""
-        return self.pool.submit(_memory).result()
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What `function` returns there."""
+        return self.pool.submit(function, *arguments).result()
 
 
 @contextmanager
-def loop_processes(recipe: Recipe, engine: Engine, jpegs: Path, packed: Path) -> Iterator[dict[str, LoopProcess]]:
-    """Both loops, each on its own kind of the same images."""
+def work_processes(begin: Mapping[str, Callable[[], Work]]) -> Iterator[dict[str, WorkProcess]]:
+    """A process for each work, in which `begin` makes it; the processes end with the context."""
     with ExitStack() as stack:
-        pools = {
-            loop: stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))) for loop in LOOPS
-        }
-        begun = [pool.submit(_begin, loop, recipe, engine, jpegs, packed) for loop, pool in pools.items()]
+        context = multiprocessing.get_context("spawn")
+        pools = {name: stack.enter_context(ProcessPoolExecutor(1, context)) for name in begin}
+        begun = [pool.submit(_begin, begin[name]) for name, pool in pools.items()]
         for one in begun:
             one.result()
-        yield {loop: LoopProcess(pool) for loop, pool in pools.items()}
+        yield {name: WorkProcess(pool) for name, pool in pools.items()}
 
 
-# What a process of `loop_processes` runs, and how it is run.
+def loop_processes(
+    recipe: Recipe, engine: Engine, jpegs: Path, packed: Path
+) -> AbstractContextManager[dict[str, WorkProcess]]:
+    """Both loops, each on its own kind of the same images."""
+    begin = (partial(_reference, recipe, engine, jpegs), partial(packed_training, recipe, engine, packed, True))
+    return work_processes(dict(zip(LOOPS, begin, strict=True)))
+
+
+def packed_training(recipe: Recipe, engine: Engine, packed: Path, keep_memory: bool) -> Work:
+    """`our_training` on the data set at `packed`, with freed memory kept as a training on the CPU does."""
+    if keep_memory and engine.device.type == "cpu":
+        keep_freed_memory()
+    return our_training(recipe, engine, PackedFaces.open(packed))
+
+
+def _reference(recipe: Recipe, engine: Engine, jpegs: Path) -> Work:
+    return reference_training(reference_loop(recipe, engine.device), Jpegs(jpegs, recipe.data), engine.device)
+
+
+# What a process of `work_processes` does.
 _here: dict[str, Any] = {}
 
 
-def _begin(loop: str, recipe: Recipe, engine: Engine, jpegs: Path, packed: Path) -> None:
+def _begin(begin: Callable[[], Work]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the first one ends all
-    _here.update(libraries=resident_mib(), engine=engine)
-    if loop == "reference":
-        _here["work"] = reference_work(recipe, engine, jpegs)
-        return
-    if engine.device.type == "cpu":  # as a training does
-        _here["memory"] = freed_memory_kept()
-        _here["memory"].__enter__()
-    _here["work"] = our_training(recipe, engine, PackedFaces.open(packed))
+    _here["libraries"] = resident_mib()
+    _here["work"] = begin()
 
 
 def _work(times: int) -> None:
     _here["work"](times)
 
 
-def _profile() -> Profile:
-    return profile(_here["work"], _here["engine"].device)
+def profile_here(device: torch.device) -> Profile:
+    """Of the work of this process."""
+    return profile(_here["work"], device)
 
 
-def _memory() -> Memory:
-    device = _here["engine"].device
+def memory_here(device: torch.device) -> Memory:
+    """What this process has needed so far."""
     return Memory(
         libraries=_here["libraries"],
         peak=resident_mib(peak=True),

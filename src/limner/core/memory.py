@@ -12,26 +12,29 @@ LARGEST = 1 << 30
 USUAL = {MMAP_THRESHOLD: 32 << 20, TRIM_THRESHOLD: 64 << 20}
 
 
-@contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """While in here, the C library keeps what is freed, to use it again; at the end it returns it to the system.
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed, to use it again.
 
     Without it, glibc requests the memory of every large tensor anew, and the system clears it page by page, in every
-    step of a training. The process holds about as much as it needed at most, until the end. With another C library than
-    glibc nothing changes. What it is worth: docs/train.md.
+    step of a training. The process holds about as much as it needed at most. With another C library than glibc nothing
+    changes. What it is worth: docs/train.md.
     """
-    libc = _glibc()
-    if libc is None:
-        yield
-        return
-    libc.mallopt(MMAP_THRESHOLD, LARGEST)
-    libc.mallopt(TRIM_THRESHOLD, -1)
+    if libc := _glibc():
+        libc.mallopt(MMAP_THRESHOLD, LARGEST)
+        libc.mallopt(TRIM_THRESHOLD, -1)
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """While in here, freed memory is kept; at the end the system gets it back."""
+    keep_freed_memory()
     try:
         yield
     finally:
-        for parameter, value in USUAL.items():
-            libc.mallopt(parameter, value)
-        libc.malloc_trim(0)
+        if libc := _glibc():
+            for parameter, value in USUAL.items():
+                libc.mallopt(parameter, value)
+            libc.malloc_trim(0)
 
 
 def _glibc() -> ctypes.CDLL | None:
