@@ -142,9 +142,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--recipe", default="dcgan32")
     parser.add_argument("--minutes", type=float, default=360)
+    parser.add_argument("--runs", type=Path, help="where to keep the run, named soak; it is deleted by default")
     arguments = parser.parse_args()
     with TemporaryDirectory(prefix="limner-soak-") as folder:
-        run = Path(folder) / "runs" / "soak"
+        run = (arguments.runs or Path(folder) / "runs") / "soak"
         studio = limner("studio", "faces", "--runs", run.parent, "--port", PORT)
         often = [word for setting in FREQUENT for word in ("--set", f"record.{setting}")]
         length = ("--minutes", arguments.minutes)

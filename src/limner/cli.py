@@ -2,7 +2,6 @@
 
 import codecs
 import io
-import os
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
@@ -17,7 +16,7 @@ from limner.core.console import notes
 from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
 from limner.core.faults import fault_line
 from limner.core.options import Device, Force, Quiet, Seed, SignWith
-from limner.core.process import Output, ended_by_signals, open_missing_streams, process_rank
+from limner.core.process import Output, ended_by_signals, open_missing_streams, process_count, process_rank
 from limner.explore.command import explore_app
 from limner.exporting.command import export_command
 from limner.images.command import verify_command
@@ -413,9 +412,13 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="spell")
     try:
+        process_rank(), process_count()
+    except UserError as error:  # a launcher that does not exist
+        _fail(str(error), 2)
+    try:
         _run()
     except SystemExit as end:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if process_count() > 1:
             from limner.core.distributed import end_process
 
             end_process(end.code if isinstance(end.code, int) else int(end.code is not None))
@@ -429,8 +432,10 @@ def _run() -> None:
         try:
             try:
                 app()
-            except Exception as error:
-                if signals and not isinstance(error, Interrupted):  # it comes of an interrupt that a library caught
+            except (Exception, SystemExit) as error:
+                # A library makes another exception of the KeyboardInterrupt, and typer the status 130 without a word.
+                others = error.code == 130 if isinstance(error, SystemExit) else not isinstance(error, Interrupted)
+                if signals and others:
                     raise KeyboardInterrupt from error
                 raise
             finally:
@@ -464,7 +469,7 @@ def _run() -> None:
 
 def _claim_line() -> None:
     """Say, where there are several processes, that this one tells why all of them end."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if process_count() > 1:
         from limner.core.heartbeat import claim_line
 
         claim_line()

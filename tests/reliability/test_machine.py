@@ -4,11 +4,13 @@ import errno
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from limner.training import faults, loop
 from limner.training.state import read_newest
 
 Limner = Callable[..., Ended]
+PAINTER = ("train", "painter", "--images", "16", "--quiet")
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -164,7 +167,7 @@ def test_an_interrupt_in_a_destructor_is_not_lost(
 
     monkeypatch.setattr(Model, "raw", busy)
     ended = limner("sample", model_folder, "--out", tmp_path / "faces.png", "--quiet")
-    assert (ended.status, ended.lines) == (130, [])
+    assert (ended.status, ended.line) == (130, "limner: Interrupted.")
 
 
 def test_ctrl_c_while_the_command_loads_is_one_line() -> None:
@@ -182,6 +185,64 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, done.stdout) == (130, "limner: Interrupted.\n", "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many' in the environment, not a number"),
+        ({"WORLD_SIZE": "2", "RANK": ""}, "RANK is '' in the environment, not a number"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost"}, "RANK is 2 in the environment, of 2 processes"),
+    ],
+)
+def test_an_environment_that_no_launcher_makes_is_one_line(
+    environment: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limner: Limner
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    ended = limner(*PAINTER, "--out", tmp_path / "run")
+    assert (ended.status, ended.line.partition(":")[0]) == (2, "limner")
+    assert message in ended.line
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_processes_that_cannot_join_are_refused_in_one_line(tmp_path: Path) -> None:
+    """In a process of its own: what accelerate has once been told, it keeps."""
+    done = subprocess.run(
+        [sys.executable, "-m", "limner", *PAINTER, "--out", tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment_of_a_process(port=70_000),
+    )
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith("limner: The processes cannot join (")
+    assert "70000" in line
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_process_that_waits_for_others_can_be_ended(tmp_path: Path) -> None:
+    """It waits in torch's C++, where Python hears no signal."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "limner", *PAINTER, "--out", tmp_path / "run"]
+    with subprocess.Popen(command, env=environment_of_a_process(port)) as waiting:
+        while waiting.poll() is None:
+            with suppress(ConnectionRefusedError), socket.create_connection(("localhost", port)):
+                break
+            time.sleep(0.1)
+        time.sleep(1)  # it listens a little before it waits
+        waiting.send_signal(signal.SIGTERM)
+        assert waiting.wait(60) == -signal.SIGTERM
+    assert [*tmp_path.iterdir()] == []
+
+
+def environment_of_a_process(port: int) -> dict[str, str]:
+    """That of the first of two processes, of which the other is never started."""
+    names = {"WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    return os.environ | {name: str(value) for name, value in names.items()} | {"OMP_NUM_THREADS": "1"}
 
 
 def test_a_fault_of_ours_is_no_fault_of_the_machine() -> None:
@@ -284,7 +345,7 @@ def test_a_polite_end_leaves_nothing(
         ended = limner(*commands[name])
     finally:
         signal.signal(signal.SIGHUP, hangup)
-    assert (ended.status, ended.lines) == (130, [])
+    assert (ended.status, ended.line) == (130, "limner: Interrupted.")
     assert [*tmp_path.iterdir()] == []
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 

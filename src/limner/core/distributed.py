@@ -26,6 +26,7 @@ from limner.core.device import find_device, gains_by_bf16
 from limner.core.errors import Abandoned, ProcessLost, UserError
 from limner.core.heartbeat import INTERVAL, LOST, SILENCE, Heartbeat
 from limner.core.precision import Precision
+from limner.core.process import ended_at_once, process_count, process_rank
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for others that live."""
@@ -256,14 +257,16 @@ def start_engine(device: str, precision: Precision, graphs: bool = True) -> Engi
     found = find_device(device)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS does not repeat its sums exactly
     torch.backends.cudnn.deterministic = True
-    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    expected = process_count()
     missing = [name for name in ("RANK", "MASTER_ADDR") if name not in os.environ]
     if expected > 1 and missing:  # it would wait for the others in vain
         raise UserError(
             f"WORLD_SIZE is {expected} in the environment, {missing[0]} is missing: start with torchrun, or unset it."
         )
+    if 1 < expected <= process_rank():
+        raise UserError(f"RANK is {process_rank()} in the environment, of {expected} processes: they count from 0.")
     on_cpu = device == "cpu" or (device == "auto" and expected > 1 and not torch.cuda.is_available())
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    beside = process_count("LOCAL_WORLD_SIZE")
     if not on_cpu and 1 < beside > torch.cuda.device_count():
         raise UserError(
             f"{beside} processes share {torch.cuda.device_count()} GPUs: start one for each, or say --device cpu."
@@ -282,7 +285,11 @@ def _join_processes(device: str, on_cpu: bool, expected: int) -> tuple[torch.dev
     from accelerate import PartialState  # a second of importing that one process does without
 
     joined_before = dist.is_initialized()
-    processes = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    try:
+        with ended_at_once():
+            processes = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    except (ValueError, dist.DistError) as error:
+        raise UserError(f"The processes cannot join ({error}): start with torchrun, or unset WORLD_SIZE.") from error
     if expected > 1 and processes.num_processes == 1:
         raise UserError(
             f"WORLD_SIZE is {expected} in the environment, but with --device {device} no process joins others."

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from limner.core.errors import ProcessLost, UserError
+
 SOON = 0.1  # seconds
 ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
@@ -26,7 +28,19 @@ def usable_cores() -> int:
 
 def process_rank() -> int:
     """The number of this process among those that torchrun has started; 0: the main one, or the only one."""
-    return int(os.environ.get("RANK", "0"))
+    return _number_of_launcher("RANK", 0)
+
+
+def process_count(name: str = "WORLD_SIZE") -> int:
+    """How many processes torchrun has started, or with LOCAL_WORLD_SIZE how many of them on this machine."""
+    return _number_of_launcher(name, 1)
+
+
+def _number_of_launcher(name: str, without: int) -> int:
+    text = os.environ.get(name, str(without))
+    if not text.isdecimal():
+        raise UserError(f"{name} is {text!r} in the environment, not a number: start with torchrun, or unset it.")
+    return int(text)
 
 
 def open_missing_streams() -> None:
@@ -115,6 +129,51 @@ def ended_by_signals() -> Iterator[list[int]]:
     finally:
         again.cancel()
         threading.excepthook, sys.unraisablehook = of_threads, of_unraisable
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def stop_and_save_requests(stop: threading.Event) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """`stop`, which Ctrl-C, SIGTERM or a terminal that is closed sets (a second Ctrl-C ends at once), and an event that
+    SIGUSR1 sets: to save now."""
+    save = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield stop, save
+        return
+
+    def handle(number: int, _: object) -> None:
+        if number not in ends:
+            save.set()
+            return
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    ends = [signal.SIGINT, *ending_signals()]
+    numbers = [*ends, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+    before = {number: signal.signal(number, handle) for number in numbers}
+    lost = False
+    try:
+        yield stop, save
+    except ProcessLost:
+        lost = True  # torchrun now sends SIGTERM, which must not come before the line that says why
+        raise
+    finally:
+        for number, handler in () if lost else before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """For a wait in a library's C++, in which Python runs no handler: Ctrl-C, SIGTERM and SIGHUP end the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, *ending_signals())}
+    try:
+        yield
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -3,7 +3,6 @@
 Shapes: N generated images, R real ones, M training images, D features, P shrunk pixels, A attributes.
 """
 
-import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from limner.core.distributed import ALONE, start_engine
 from limner.core.errors import UserError
 from limner.core.faults import fault_line
 from limner.core.files import check_output
+from limner.core.process import process_count
 from limner.core.version import __version__
 from limner.data.packed import PackedFaces
 from limner.evaluation.conditional import conditional_distance, controlled, load_judge_for
@@ -68,7 +68,7 @@ def evaluate(
         check_output(out, force)
     if curve is not None:
         check_output(curve, force, (".png",))
-    engine = start_engine(device, "auto") if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ALONE
+    engine = start_engine(device, "auto") if process_count() > 1 else ALONE
     device = device if engine.world == 1 else str(engine.device)
     quiet = quiet or not engine.is_main
     loaded = Model.load(model, device) if isinstance(model, str | Path) else model

@@ -108,7 +108,9 @@ def loading(load: Load, names: Sequence[str], workers: int, image_bytes: int) ->
         waiting = deque(map(submit, islice(rest, ahead)))
         yield in_order()
     except BrokenProcessPool as error:
-        raise UserError("a worker process was stopped, probably for want of memory: use fewer --workers") from error
+        raise UserError(
+            "a worker process was stopped, probably for want of memory or of threads: use fewer --workers"
+        ) from error
     finally:
         with suppress(RuntimeError):  # of a pool whose thread could not be started, which is what is to be told
             pool.shutdown(cancel_futures=True)
@@ -149,7 +151,10 @@ def _start_worker(load: Load) -> None:
     global _load
     _load = load
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends the others in order
-    Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        Thread(target=_end_with_parent, daemon=True).start()
+    except RuntimeError:  # no thread is left (ulimit -u): the parent tells it in one line
+        os._exit(1)
 
 
 def _end_with_parent() -> None:

@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -15,11 +14,11 @@ from pydantic import ValidationError
 from limner.core.arguments import checked
 from limner.core.device import all_finite
 from limner.core.distributed import start_engine
-from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
+from limner.core.errors import Interrupted, MachineError, UserError
 from limner.core.faults import fault_line
 from limner.core.files import write_file
 from limner.core.memory import freed_memory_kept
-from limner.core.process import ending_signals, process_rank
+from limner.core.process import process_rank, stop_and_save_requests
 from limner.core.randomness import sole_training
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
@@ -218,7 +217,7 @@ def _go_on(
     source = modality.source(training.seed, engine.device)
     with (
         Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
-        _requests(stop or threading.Event()) as (stop_requested, save_requested),
+        stop_and_save_requests(stop or threading.Event()) as (stop_requested, save_requested),
         _threads_for(modality),
     ):
 
@@ -321,34 +320,3 @@ def _threads_for(modality: Modality) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _requests(stop: threading.Event) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """`stop`, which Ctrl-C, SIGTERM or a terminal that is closed sets (a second Ctrl-C ends at once), and one that
-    SIGUSR1 sets: to save now."""
-    save = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield stop, save
-        return
-
-    def handle(number: int, _: object) -> None:
-        if number not in ends:
-            save.set()
-            return
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    ends = [signal.SIGINT, *ending_signals()]
-    numbers = [*ends, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
-    before = {number: signal.signal(number, handle) for number in numbers}
-    lost = False
-    try:
-        yield stop, save
-    except ProcessLost:
-        lost = True  # torchrun now sends SIGTERM, which must not come before the line that says why
-        raise
-    finally:
-        for number, handler in () if lost else before.items():
-            signal.signal(number, handler)
