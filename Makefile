@@ -9,9 +9,10 @@ demo: $(INSTALLED)
 	$(BIN)/limner demo limner-demo --force
 
 # As many tests at a time as cores and two more, each with one thread; the tests of a file one after the other, for they
-# share what is slow to make; in the order of tests/conftest.py.
+# share what is slow to make; in the order of tests/conftest.py. Python keeps what it has compiled, whatever the
+# environment says, or each of the hundreds of processes that tests start would compile the package again.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
 
 soak: $(INSTALLED)
 	$(BIN)/python -m pytest -m soak

@@ -16,7 +16,8 @@ from limner.core.console import notes
 from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
 from limner.core.faults import fault_line
 from limner.core.options import Device, Force, Quiet, Seed, SignWith
-from limner.core.process import Output, ended_by_signals, open_missing_streams, process_count, process_rank
+from limner.core.process import Output, open_missing_streams, process_count, process_rank
+from limner.core.signals import ended_by_signals
 from limner.explore.command import explore_app
 from limner.exporting.command import export_command
 from limner.images.command import verify_command

@@ -192,7 +192,6 @@ main()
     [
         ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many' in the environment, not a number"),
         ({"WORLD_SIZE": "2", "RANK": ""}, "RANK is '' in the environment, not a number"),
-        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost"}, "RANK is 2 in the environment, of 2 processes"),
     ],
 )
 def test_an_environment_that_no_launcher_makes_is_one_line(

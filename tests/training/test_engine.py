@@ -187,6 +187,10 @@ def test_processes_that_would_not_find_each_other_are_refused(monkeypatch: pytes
     with pytest.raises(UserError, match=r"WORLD_SIZE is 2 .*MASTER_ADDR is missing"):
         start_engine("cpu", "fp32")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("RANK", "2")
+    with pytest.raises(UserError, match=r"RANK is 2 .*of 2 processes"):
+        start_engine("cpu", "fp32")
+    monkeypatch.setenv("RANK", "1")
     with pytest.raises(UserError, match=r"WORLD_SIZE is 2 .*no process joins"):
         start_engine("cpu", "fp32")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

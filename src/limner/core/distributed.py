@@ -26,7 +26,8 @@ from limner.core.device import find_device, gains_by_bf16
 from limner.core.errors import Abandoned, ProcessLost, UserError
 from limner.core.heartbeat import INTERVAL, LOST, SILENCE, Heartbeat
 from limner.core.precision import Precision
-from limner.core.process import ended_at_once, process_count, process_rank
+from limner.core.process import process_count, process_rank
+from limner.core.signals import ended_at_once
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for others that live."""

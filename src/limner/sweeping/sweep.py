@@ -13,7 +13,7 @@ from limner.core.console import console, progress_bar
 from limner.core.errors import Interrupted, MachineError, UserError
 from limner.core.faults import fault_line
 from limner.core.files import check_place
-from limner.core.process import ending_signals
+from limner.core.signals import ending_signals
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe

@@ -18,8 +18,9 @@ from limner.core.errors import Interrupted, MachineError, UserError
 from limner.core.faults import fault_line
 from limner.core.files import write_file
 from limner.core.memory import freed_memory_kept
-from limner.core.process import process_rank, stop_and_save_requests
+from limner.core.process import process_rank
 from limner.core.randomness import sole_training
+from limner.core.signals import stop_and_save_requests
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
