@@ -54,8 +54,11 @@ def untrained() -> "Callable[..., Model]":
 def graphs_made_once() -> Iterator[None]:
     """The graph of a generator takes seconds: tests share those of models that are the same.
 
-    Each file is still compared with PyTorch, which would find a graph of another model.
+    Each file is still compared with PyTorch, which would find a graph of another model. And torch reads how it writes
+    each of its operations, the same every time, for every graph: a second.
     """
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
     from limner.exporting import export, onnx
 
     make, graphs = onnx.generator_graph, {}
@@ -69,5 +72,6 @@ def graphs_made_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx, "generator_graph", generator_graph)
         patch.setattr(export, "generator_graph", generator_graph)
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         patch.setattr(export, "load_runtime", cache(export.load_runtime))  # compresses 14 MB
         yield

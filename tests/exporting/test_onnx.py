@@ -31,7 +31,10 @@ def run(content: bytes, z_NZ: torch.Tensor, y_NA: torch.Tensor) -> Any:
     return session.run(None, given)[0]
 
 
-LARGE = [(name, ("data.size=128",)) for name in ("dcgan", "dcgan32", "sngan-pixelnorm", "modern-attributes")]
+LARGE = [
+    pytest.param(name, ("data.size=128",), marks=[pytest.mark.soak] if name.startswith("dcgan") else [])
+    for name in ("dcgan", "dcgan32", "sngan-pixelnorm", "modern-attributes")
+]
 
 
 def different_generators() -> list[str]:

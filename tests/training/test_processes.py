@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from several_processes import run_script
 from stand_ins import SquareMeans
-from test_recipes import faces64, shrunk  # noqa: F401
+from test_recipes import shrunk
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
@@ -34,17 +34,17 @@ WITHOUT_EFFECT = {"modern-cpu": ("generator.main.", ".bias")}
 
 def overrides(name: str) -> list[str]:
     words = [word for word in shrunk(name) if word != "--set" and not word.startswith("schedule.batch")]
-    lazy = ["objective.penalty_every=2"] if name == "modern-cpu" else []
-    return [*words, *lazy, "schedule.batch=24", *(["augment.cutout=0.25"] if name == "modern-cpu" else [])]
+    more = ["objective.penalty_every=2", "augment.cutout=0.25"] if name == "modern-cpu" else []
+    return [*words, *more, "data.size=32", "schedule.batch=24"]
 
 
 @pytest.fixture(scope="module")
-def trained(faces64: PackedFaces, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def trained(faces32: PackedFaces, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `same_training.py` leaves."""
     home = tmp_path_factory.mktemp("same")
     (home / "recipes.json").write_text(json.dumps({name: overrides(name) for name in RECIPES}))
     script = Path(__file__).with_name("same_training.py")
-    done = run_script(script, faces64.path, home, home / "recipes.json")
+    done = run_script(script, faces32.path, home, home / "recipes.json")
     assert done.returncode == 0, done.stderr
     return home
 

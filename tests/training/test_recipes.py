@@ -176,7 +176,7 @@ class Listener(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_in_soak(NAMES))
 def test_steps_of_one_kind_are_the_same_operations(name: str, faces64: PackedFaces, faces32: PackedFaces) -> None:
     """Without which a CUDA graph would replay what was true of one step alone; and none waits to read a number."""
     torch.set_num_threads(1)
