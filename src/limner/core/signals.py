@@ -3,8 +3,8 @@
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 from limner.core.errors import ProcessLost
@@ -16,6 +16,20 @@ ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
 def ending_signals() -> list[signal.Signals]:
     """Those that ask a process to end: SIGTERM, and SIGHUP of a closed terminal unless it is ignored (nohup)."""
     return [number for number in ENDING if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextmanager
+def handled(numbers: Iterable[int], handler: Any) -> Iterator[None]:
+    """Inside, `handler` handles these signals. In another thread than the main one, none of them reaches it anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 @contextmanager
@@ -35,10 +49,7 @@ def ended_by_signals() -> Iterator[list[int]]:
         raise KeyboardInterrupt
 
     usual = {signal.SIGINT: signal.default_int_handler} | dict.fromkeys(ENDING, signal.SIG_DFL)
-    before = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
-    for number in before:
-        signal.signal(number, interrupt)
-
+    heard = [number for number, handler in usual.items() if signal.getsignal(number) is handler]
     main_thread = threading.get_ident()
     again = threading.Timer(SOON, lambda: signal.pthread_kill(main_thread, came[-1]))
 
@@ -52,12 +63,11 @@ def ended_by_signals() -> Iterator[list[int]]:
     threading.excepthook, of_threads = _say_nothing_of_files, threading.excepthook
     sys.unraisablehook, of_unraisable = unraisable, sys.unraisablehook
     try:
-        yield came
+        with handled(heard, interrupt):
+            yield came
     finally:
         again.cancel()
         threading.excepthook, sys.unraisablehook = of_threads, of_unraisable
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -91,19 +101,10 @@ def stop_and_save_requests(stop: threading.Event) -> Iterator[tuple[threading.Ev
             signal.signal(number, handler)
 
 
-@contextmanager
-def ended_at_once() -> Iterator[None]:
+def ended_at_once() -> AbstractContextManager[None]:
     """For a wait in a library's C++, in which Python runs no handler: Ctrl-C, SIGTERM and SIGHUP end the process."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     heard = [number for number in (signal.SIGINT, *ENDING) if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return handled(heard, signal.SIG_DFL)
 
 
 def _say_nothing_of_files(ended: threading.ExceptHookArgs) -> None:

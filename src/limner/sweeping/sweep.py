@@ -1,10 +1,9 @@
 """`limner sweep`: search the settings of a recipe, and show what was found on one page."""
 
 import signal
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,7 @@ from limner.core.console import console, progress_bar
 from limner.core.errors import Interrupted, MachineError, UserError
 from limner.core.faults import fault_line
 from limner.core.files import check_place
-from limner.core.signals import ending_signals
+from limner.core.signals import ending_signals, handled
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
@@ -179,17 +178,7 @@ def _check_data(recipe: Recipe, faces: PackedFaces) -> None:
         raise UserError(f"{faces.path} has no images in val to compare trials by: prepare it with --heldout.")
 
 
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
+def _stopped_by_signals() -> AbstractContextManager[None]:
     """KeyboardInterrupt for SIGTERM and SIGHUP too, and for SIGINT also where a shell has it ignored, as in the
     background."""
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield
-        return
-    numbers = [signal.SIGINT, *ending_signals()]
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return handled([signal.SIGINT, *ending_signals()], signal.default_int_handler)
