@@ -135,7 +135,7 @@ class Target:
 
 def pixel_distances(some_NHWC: NDArray[np.uint8], others_PHWC: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The root mean square difference of every image from every other: N x P, 0 to 1."""
-    some_NK, others_PK = (torch.from_numpy(images).flatten(1).double() / 255 for images in (some_NHWC, others_PHWC))
+    some_NK, others_PK = (torch.from_numpy(images / 255).flatten(1) for images in (some_NHWC, others_PHWC))
     distance_NP: NDArray[np.float64] = (torch.cdist(some_NK, others_PK) / some_NK.shape[1] ** 0.5).numpy()
     return distance_NP
 
