@@ -20,8 +20,8 @@ from limner.core.errors import Interrupted, UserError
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.sweeping.child import Job, TrialFailedError
-from limner.sweeping.storage import RETRIES
-from limner.sweeping.trial import GONE
+from limner.sweeping.storage import RETRIES, retry
+from limner.sweeping.trial import GONE, run_trial
 
 RATE = "optimizer.generator.lr"
 LIST = f"{RATE}=1e-5,5e-5,2e-4,1e-3"
@@ -231,6 +231,27 @@ def test_a_trial_of_a_worker_that_lives_stays_its_own(
     assert os.waitpid(other, 0)[1] == 0
     assert sorted(rates(tmp_path / "study", TrialState.COMPLETE)) == [1e-5, 5e-5, 2e-4, 1e-3]
     assert not [trial for trial in trials_of(tmp_path / "study") if trial.state is TrialState.FAIL]
+
+
+@pytest.mark.parametrize("end", [None, optuna.TrialPruned(), TrialFailedError("memory ran out")])
+def test_a_trial_that_was_taken_over_at_its_very_end_is_left_to_the_other(
+    end: Exception | None, run: Callable[..., Any], tmp_path: Path, no_training: pytest.MonkeyPatch
+) -> None:
+    """A worker that was frozen after its last look at the storage, and has nothing to do but to tell the end."""
+
+    def taken_over(trial: optuna.Trial, frozen: FrozenTrial, *rest: Any) -> float:
+        value = run_trial(trial, frozen, *rest)
+        if trial.number == 1:
+            trial.study.tell(trial.number, state=TrialState.FAIL)  # as another worker does, which tries it again
+            retry(trial.study, trial.study.get_trials()[1])
+            if end:
+                raise end
+        return value
+
+    no_training.setattr("limner.sweeping.worker.run_trial", taken_over)
+    run(prune=False)
+    assert sorted(rates(tmp_path / "study", TrialState.COMPLETE)) == [1e-5, 5e-5, 2e-4, 1e-3]
+    assert rates(tmp_path / "study", TrialState.FAIL) == [5e-5]
 
 
 @pytest.mark.parametrize(("times", "goes_on"), [(2, True), (3, False)])

@@ -27,6 +27,7 @@ from limner.sweeping.trial import METRIC, REASON, Plan, run_trial
 
 MAX_FAILURES = 3  # in a row, after which the machine is taken to be at fault
 SECONDS_BETWEEN_LOOKS = 2
+TAKEN_OVER = "taken over: this worker was silent for too long."
 
 
 class Ended(Enum):
@@ -115,10 +116,15 @@ class Worker:
             self.study.optimize(self._objective, n_trials=1, catch=(TrialFailedError,), callbacks=[self._tell])
         except _LostError as lost:
             self.say(str(lost))
-        except AssertionError as error:  # Optuna's, where the storage fails when it is told of the end
-            if not isinstance(error.__context__, StorageInternalError):
+        except (AssertionError, ValueError, UpdateFinishedTrialError) as error:
+            # Of an end that the storage was not told, Optuna's assertion says nothing.
+            cause = error.__context__ if isinstance(error, AssertionError) else error
+            if isinstance(cause, StorageInternalError):
+                self.say(f"A trial was lost: {cause.__cause__}")
+            elif isinstance(cause, UpdateFinishedTrialError) or str(cause).startswith("Cannot tell a"):
+                self.say(f"A trial was {TAKEN_OVER}")
+            else:
                 raise
-            self.say(f"A trial was lost: {error.__context__.__cause__}")
 
     def _objective(self, trial: optuna.Trial) -> float:
         trials = self.study.get_trials(deepcopy=False)
@@ -140,7 +146,7 @@ class Worker:
             trial.set_user_attr(FAILURES, frozen.user_attrs.get(FAILURES, 0) + 1)
             raise
         except UpdateFinishedTrialError:
-            raise _LostError(f"Trial {trial.number} was taken over: this worker was silent for too long.") from None
+            raise _LostError(f"Trial {trial.number} was {TAKEN_OVER}") from None
         except StorageInternalError as error:
             raise _LostError(f"Trial {trial.number} was lost: {error.__cause__}") from None
         except KeyboardInterrupt:
