@@ -47,8 +47,10 @@ DRAWN = {
 
 
 def memory_and_files(process: subprocess.Popen[bytes], name: str) -> dict[str, float]:
-    """Resident MiB and open files of a process."""
+    """Resident MiB and open files of a process; raises ProcessLookupError where it has just ended."""
     status = Path(f"/proc/{process.pid}/status").read_text()
+    if "VmRSS:" not in status:
+        raise ProcessLookupError(process.pid)
     return {
         f"{name}_mib": int(status.partition("VmRSS:")[2].split()[0]) / 1024,
         f"{name}_files": len(list(Path(f"/proc/{process.pid}/fd").iterdir())),
@@ -87,16 +89,12 @@ def watch(
         seen = max((line.get("images_seen", 0) for line in log), default=0)
         if seen:
             use_studio(len(looks))
-            looks.append(
-                {
-                    "minutes": (time.monotonic() - began) / 60,
-                    "images_seen": seen,
-                    "cpu_seconds": cpu_seconds(training),
-                    **memory_and_files(training, "training"),
-                    **memory_and_files(studio, "studio"),
-                    "run_mib": folder_mib(run),
-                }
-            )
+            look = {"minutes": (time.monotonic() - began) / 60, "images_seen": seen, "run_mib": folder_mib(run)}
+            try:
+                look |= {"cpu_seconds": cpu_seconds(training), **memory_and_files(training, "training")}
+            except ProcessLookupError:
+                break
+            looks.append(look | memory_and_files(studio, "studio"))
         if (run / "model").is_dir() and time.monotonic() - sampled > SAMPLE:
             sampled = time.monotonic()
             limner("sample", run, "--out", out, "--force", "--quiet").wait()
