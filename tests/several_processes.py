@@ -24,11 +24,21 @@ def run_script(*command: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.create_server(("localhost", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+def launched(rank: int, world: int, port: int) -> dict[str, str]:
+    """What torchrun adds to the environment of a process."""
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+    return {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+
+
 def run_on(world: int, function: Callable[..., None], *arguments: Any) -> None:
     """Call `function` in so many processes that find each other as torchrun's do; raises SystemExit where one fails."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     processes = [
         multiprocessing.get_context("fork").Process(target=_be, args=(rank, world, port, function, *arguments))
         for rank in range(world)
@@ -45,8 +55,6 @@ def run_on(world: int, function: Callable[..., None], *arguments: Any) -> None:
 def _be(rank: int, world: int, port: int, function: Callable[..., None], *arguments: Any) -> None:
     atexit._clear()  # what the parent wants done at its own end
     if world > 1:
-        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
-        os.environ |= {name: str(value) for name, value in names.items()}
-        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        os.environ |= launched(rank, world, port)
     function(*arguments)
     end_process(0)

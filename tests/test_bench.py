@@ -358,7 +358,6 @@ def test_bench_writes_every_sample_and_what_it_was_measured_on(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measure, "BLOCK_SECONDS", 0.05)
-    monkeypatch.setattr(measure, "FACES", 64)
     out = tmp_path / "bench.json"
     changes = ["--set", "conditioning.method=classifier", "--set", "objective.discriminator_steps=2"]
     ran = CliRunner().invoke(

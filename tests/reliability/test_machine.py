@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from endings import Ended
+from several_processes import free_port, launched
 
 from limner.core.faults import fault_line, is_out_of_memory
 from limner.data.batches import Batch, Batches
@@ -27,6 +28,7 @@ from limner.training import faults, loop
 from limner.training.state import read_newest
 
 Limner = Callable[..., Ended]
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 PAINTER = ("train", "painter", "--images", "16", "--quiet")
 
 
@@ -212,7 +214,7 @@ def test_processes_that_cannot_join_are_refused_in_one_line(tmp_path: Path) -> N
         capture_output=True,
         text=True,
         check=False,
-        env=environment_of_a_process(port=70_000),
+        env=os.environ | ONE_THREAD | launched(0, 2, 70_000),
     )
     (line,) = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (2, "")
@@ -223,11 +225,9 @@ def test_processes_that_cannot_join_are_refused_in_one_line(tmp_path: Path) -> N
 
 def test_a_process_that_waits_for_others_can_be_ended(tmp_path: Path) -> None:
     """It waits in torch's C++, where Python hears no signal."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "limner", *PAINTER, "--out", tmp_path / "run"]
-    with subprocess.Popen(command, env=environment_of_a_process(port)) as waiting:
+    with subprocess.Popen(command, env=os.environ | ONE_THREAD | launched(0, 2, port)) as waiting:
         while waiting.poll() is None:
             with suppress(ConnectionRefusedError), socket.create_connection(("localhost", port)):
                 break
@@ -236,12 +236,6 @@ def test_a_process_that_waits_for_others_can_be_ended(tmp_path: Path) -> None:
         waiting.send_signal(signal.SIGTERM)
         assert waiting.wait(60) == -signal.SIGTERM
     assert [*tmp_path.iterdir()] == []
-
-
-def environment_of_a_process(port: int) -> dict[str, str]:
-    """That of the first of two processes, of which the other is never started."""
-    names = {"WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    return os.environ | {name: str(value) for name, value in names.items()} | {"OMP_NUM_THREADS": "1"}
 
 
 def test_a_fault_of_ours_is_no_fault_of_the_machine() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from several_processes import free_port
 from studios import serving
 
 import limner
@@ -46,13 +47,6 @@ def test_command_serves(line: str, model_folder: Path, tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(30)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
 
 
 def test_requests_are_answered_with_what_they_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:

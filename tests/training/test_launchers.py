@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from several_processes import free_port
 from torch.distributed.run import get_args_parser
 
 from limner.data.packed import PackedFaces
@@ -48,11 +48,12 @@ def test_the_slurm_script_trains_on_two_nodes_and_saves_when_warned(
     programs: Path, faces32: PackedFaces, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     """As on a cluster, the signals go to every process of the job's step."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
     sets = " ".join(f"--set {word}" for word in (*tiny, "record.checkpoint_images=1000000"))
-    ours = {"29500": str(port), "node 8": "node 1", "modern": f"dcgan32 --images 1000000 --device cpu --quiet {sets}"}
+    ours = {
+        "29500": str(free_port()),
+        "node 8": "node 1",
+        "modern": f"dcgan32 --images 1000000 --device cpu --quiet {sets}",
+    }
     script = block("bash")
     for theirs, our in ours.items():
         assert script.count(theirs) == 1
