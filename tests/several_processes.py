@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from limner.core.distributed import end_process
+from limner.core.process import end_process
 
 
 def run_script(*command: object) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from limner.core.console import notes
 from limner.core.errors import Interrupted, MachineError, ProcessLost, UserError
 from limner.core.faults import fault_line
 from limner.core.options import Device, Force, Quiet, Seed, SignWith
-from limner.core.process import Output, open_missing_streams, process_count, process_rank
+from limner.core.process import Output, end_process, open_missing_streams, process_count, process_rank
 from limner.core.signals import ended_by_signals
 from limner.explore.command import explore_app
 from limner.exporting.command import export_command
@@ -281,7 +281,8 @@ RealData = Annotated[Path, typer.Option(help="Folder made by limner prepare: the
 Protocol = Annotated[str, typer.Option(help="quick, report004, celeba178-50k, training, or a TOML file of your own.")]
 Samples = Annotated[int | None, typer.Option(help="Number of images to generate. Default: the protocol's.")]
 Extractor = Annotated[
-    str | None, typer.Option(help="inception (the only one that gives FID), lite0 or judge. Default: the protocol's.")
+    str | None,
+    typer.Option(help="inception (the only one that gives FID), lite0, lite1 or judge. Default: the protocol's."),
 ]
 Weights = Annotated[Path | None, typer.Option(help="File with the extractor's weights. Default: the extractor's own.")]
 Seeds = Annotated[
@@ -420,8 +421,6 @@ def main() -> None:
         _run()
     except SystemExit as end:
         if process_count() > 1:
-            from limner.core.distributed import end_process
-
             end_process(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
 

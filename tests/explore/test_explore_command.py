@@ -22,7 +22,7 @@ def test_every_option_is_explained(command: str) -> None:
     ("line", "said"),
     [
         ("interpolate faces --faces 0:3,0:x", "'0:x' is no face"),
-        ("interpolate faces --faces 0:3,0:7 --out walk.mp4", "pip install limner[video]"),
+        ("interpolate faces --faces 0:3,0:7 --out walk.mp4", "pip install 'limner[video]'"),
         ("interpolate nothing --faces 0:3,0:7", "nothing is no run and no model folder"),
         ("arithmetic faces 'smilling female'", "no attribute 'smilling'"),
         ("directions faces --attributes horns --out d", "no attribute 'horns'"),

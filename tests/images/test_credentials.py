@@ -19,7 +19,7 @@ from limner.images.marks import SYNTHETIC
 from limner.images.verify import verify
 from limner.model.sample import recreate, sample
 
-c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed (pip install limner[c2pa])")
+c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed (pip install 'limner[c2pa]')")
 
 from certificates import new_key, private_pem, write_certificates  # noqa: E402
 
@@ -124,7 +124,7 @@ def test_the_command_signs_and_tells(
     monkeypatch.setitem(sys.modules, "c2pa", None)
     found = verify(out).credentials
     assert found is not None
-    assert "pip install limner[c2pa]" in found.words()
+    assert "pip install 'limner[c2pa]'" in found.words()
 
 
 def spoil_key(folder: Path) -> None:
@@ -176,7 +176,7 @@ def test_two_files_are_asked_for(
 ) -> None:
     assert "give two files, CERTIFICATES,KEY" in refusal("sample", str(model_folder), "--c2pa", "one.pem")
     monkeypatch.setitem(sys.modules, "c2pa", None)
-    assert "pip install limner[c2pa]" in refusal("sample", str(model_folder), "--c2pa", "a.pem,b.pem")
+    assert "pip install 'limner[c2pa]'" in refusal("sample", str(model_folder), "--c2pa", "a.pem,b.pem")
 
 
 def test_the_commands_of_the_docs(

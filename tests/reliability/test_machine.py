@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -300,6 +302,54 @@ def test_a_training_whose_terminal_is_closed_saves_or_goes_on(
     assert (last["event"], last["reason"]) == ("stop", "finished" if nohup else "interrupted")
     assert read_newest(run / "checkpoints")[0]["images_seen"] == last["images_seen"]
     assert [*run.rglob(".*")] == []
+
+
+COMPUTING_STUDIO = """
+import sys
+import torch
+from limner import cli
+from limner.model.model import Model
+from limner.studio import serve
+
+def compute(*_, **__):
+    print("computing", flush=True)
+    while True:
+        torch.ones(100, 100) @ torch.ones(100, 100)
+
+Model.sample, serve.SECONDS_TO_CLOSE, serve.SECONDS_FOR_PAGE = compute, 0.5, float(sys.argv[1])
+sys.argv[1:] = ["studio", "faces", "--port", sys.argv[2]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_studio_that_computes_ends_with_one_line(asked: bool, number: signal.Signals) -> None:
+    """A thread in torch would abort the interpreter: that of a request, or the one that loads the first model."""
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed (pip install 'limner[studio]')")
+    port, answers = free_port(), []
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/faces?model=faces", timeout=120)
+        except urllib.error.HTTPError as error:
+            answers.append((error.code, error.read()))
+
+    command = [sys.executable, "-c", COMPUTING_STUDIO, "60" if asked else "0", str(port)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=os.environ | ONE_THREAD, text=True, **pipes) as studio:  # type: ignore[call-overload]
+        client = threading.Thread(target=ask)
+        for line in studio.stdout:
+            if line.startswith("The studio is at") and asked:
+                client.start()
+            if line == "computing\n":
+                break
+        studio.send_signal(number)
+        said = studio.stderr.read()
+    if asked:
+        client.join()
+    assert (studio.returncode, said) == (130, "limner: Interrupted.\n")
+    assert answers == ([(503, b'{"error":"The studio was closed."}')] if asked else [])
 
 
 def listen(terminal: int, run: Path) -> None:

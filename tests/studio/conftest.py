@@ -17,7 +17,7 @@ from limner.recipes.load import load_recipe
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
-pytest.importorskip("fastapi", reason="FastAPI is not installed (pip install limner[studio])")
+pytest.importorskip("fastapi", reason="FastAPI is not installed (pip install 'limner[studio]')")
 
 
 @pytest.fixture(scope="session")

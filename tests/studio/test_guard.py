@@ -291,4 +291,4 @@ def test_without_fastapi_the_command_names_the_extra(
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 2
-    assert "pip install limner[studio]" in capsys.readouterr().err
+    assert "pip install 'limner[studio]'" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from studios import studio_client
 
 from limner.images.credentials import open_signer
 
-c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed (pip install limner[c2pa])")
+c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed (pip install 'limner[c2pa]')")
 
 from certificates import write_certificates  # noqa: E402
 

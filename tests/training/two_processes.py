@@ -16,8 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from limner.core.distributed import end_process
 from limner.core.errors import Interrupted
+from limner.core.process import end_process
 from limner.training import loop, session
 from limner.training.state import State
 

@@ -8,13 +8,12 @@ numbers are generated for the whole batch in every process, which takes those of
 import atexit
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -234,18 +233,6 @@ def _wait(work: dist.Work, most: timedelta) -> None:
                 return
             if time.monotonic() > end or (_heartbeat and _heartbeat.lost.is_set()):
                 raise
-
-
-def end_process(status: int) -> NoReturn:
-    """End one of several processes with this status, its exit functions run and its output written.
-
-    Now and then a thread of gloo's, which still lets go of a tensor, aborts an interpreter that ends by itself after
-    all work is done (pytorch/pytorch#190489).
-    """
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def start_engine(device: str, precision: Precision, graphs: bool = True) -> Engine:

@@ -1,12 +1,13 @@
 """A process: its cores, its place among those of a launcher, its standard streams."""
 
+import atexit
 import errno
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from limner.core.errors import UserError
 
@@ -31,6 +32,18 @@ def _number_of_launcher(name: str, without: int) -> int:
     if not text.isdecimal():
         raise UserError(f"{name} is {text!r} in the environment, not a number: start with torchrun, or unset it.")
     return int(text)
+
+
+def end_process(status: int) -> NoReturn:
+    """End this process with this status while threads may be in torch, its exit functions run and its output written.
+
+    Such a thread aborts an interpreter that ends by itself: one that still computes for the studio, or now and then one
+    of gloo's, which lets go of a tensor after all work is done (pytorch/pytorch#190489).
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def open_missing_streams() -> None:

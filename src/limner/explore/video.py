@@ -36,7 +36,7 @@ def check_moving(out: Path, force: bool) -> None:
             import av  # noqa: F401
         except ImportError:
             raise UserError(
-                f"{out} is a video, which needs PyAV: pip install limner[video], or choose .gif or .png."
+                f"{out} is a video, which needs PyAV: pip install 'limner[video]', or choose .gif or .png."
             ) from None
 
 

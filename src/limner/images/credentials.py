@@ -26,7 +26,7 @@ OFFLINE = {
     "verify": {"ocsp_fetch": False, "remote_manifest_fetch": False},
 }
 CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
-NO_C2PA = "Content credentials need c2pa-python: pip install limner[c2pa]."
+NO_C2PA = "Content credentials need c2pa-python: pip install 'limner[c2pa]'."
 LIMNER = {"name": "Limner", "version": __version__}
 CREATED = {"action": "c2pa.created", "digitalSourceType": SYNTHETIC, "softwareAgent": LIMNER}
 MANIFEST = {

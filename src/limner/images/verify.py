@@ -103,7 +103,7 @@ def _read_video(file: BinaryIO, path: Path) -> tuple[Mark | None, dict[str, Any]
     try:
         import av
     except ImportError:
-        raise UserError(f"{path} is a video, which needs PyAV: pip install limner[video].") from None
+        raise UserError(f"{path} is a video, which needs PyAV: pip install 'limner[video]'.") from None
     try:
         with av.open(_Bounded(file)) as video:
             said = {key.lower(): value for key, value in video.metadata.items()}

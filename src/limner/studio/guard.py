@@ -44,7 +44,11 @@ class Guard:
             await send({"type": "websocket.close"})
             return
 
+        answered = False
+
         async def send_guarded(message: Message) -> None:
+            nonlocal answered
+            answered = True
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in REPLY_HEADERS.items():
@@ -64,8 +68,13 @@ class Guard:
             message = f"The request is larger than {MAX_BODY >> 20} MB."
             await _refuse(413, message)(scope, receive, send_guarded)
         else:
-            if body is not None:
+            if body is None:
+                return
+            try:
                 await self.app(scope, _replay(body, receive), send_guarded)
+            except asyncio.CancelledError:  # the studio ends, and has waited for this request
+                if not answered:
+                    await _refuse(503, "The studio was closed.")(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Why a request from elsewhere is not served; `None` for one of our own page or of a program."""

@@ -1,5 +1,6 @@
 """`limner studio`: the server from its start to its end."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from limner.studio.shelf import Shelf
 
 MOST_CONNECTIONS = 256
 SECONDS_FOR_PAGE = 1.0
+SECONDS_TO_CLOSE = 5
 
 
 @checked
@@ -58,6 +60,7 @@ def serve(
     address = f"http://{name}:{port}/" + (f"?token={token}" if token else "")
     server = _Server(server_config(app, host, port), f"The studio is at {address} (Ctrl-C ends it).")
     warnings.filterwarnings("ignore", category=UserWarning)  # the page says them where they belong
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "graceful shutdown" not in record.getMessage())
     warm_up = Timer(SECONDS_FOR_PAGE, _warm_up, [app.state.shelf, models[0]])
     warm_up.daemon = True
     warm_up.start()
@@ -82,7 +85,7 @@ def server_config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=10,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=SECONDS_TO_CLOSE,
         limit_concurrency=MOST_CONNECTIONS,
     )
 
