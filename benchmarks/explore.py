@@ -37,7 +37,7 @@ from limner.explore.inversion import Inverted, invert, pixel_distances
 from limner.explore.points import generate, sampled_points, signed_png
 from limner.explore.sums import JudgedSamples, add, around, term_points
 from limner.explore.sums import arithmetic as sum_of_faces
-from limner.features.lite0 import Lite0
+from limner.features.efficientnet_lite import Lite0
 from limner.images.grid import face_grid
 from limner.images.png import SETTINGS_KEY, generated_png
 from limner.judge.judge import load_judge

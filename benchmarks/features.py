@@ -24,7 +24,7 @@ from limner.bench.records import Ratio
 from limner.core.console import progress_bar
 from limner.core.device import machine_facts
 from limner.core.version import __version__
-from limner.features.lite0 import Lite0
+from limner.features.efficientnet_lite import Lite0
 from limner.preparation.synthetic import draw_face
 
 IMAGES = 64

@@ -3,6 +3,7 @@
 The filter is learnt, as there, from training images and their lossy copies; here the copies are WebP made in memory.
 Measured are training images, their copies and the filtered copies, and each generator as it is and with the filter
 behind it: a gain of a generator that was trained on the images themselves is no undoing of copies, but sharpening.
+Each distance is measured by `lite0`, which chose models, and by `lite1`, which chose nothing.
 Results: results/filter_worth.json, to which every call adds.
 """
 
@@ -32,6 +33,7 @@ from limner.model.model import Model
 RESULTS = Path(__file__).parent / "results" / "filter_worth.json"
 QUALITY = 95
 SEEDS = 3
+EXTRACTORS = ("lite0", "lite1")
 
 
 class Filtered(nn.Module):
@@ -66,21 +68,32 @@ def learn(faces: PackedFaces) -> tuple[Tensor, Tensor]:
 
 def real_images(faces: PackedFaces, weights: Tensor, biases: Tensor) -> dict[str, Any]:
     """Distances of as many training images as there are held-out ones: as they are, copied, copied and filtered."""
-    extractor = load_extractor("lite0")
     heldout_NHWC = faces.images_NHWC[faces.rows("heldout")]
     rows = stream(0, "distortions").permutation(faces.rows("train"))[: len(heldout_NHWC)]
     train_NHWC = faces.images_NHWC[np.sort(rows)]
     copies_NHWC = copied(train_NHWC)
     filtered_NCHW = apply_filter(from_pixels(torch.from_numpy(copies_NHWC), "signed"), weights, biases)
     sets = {"untouched": train_NHWC, "copies": copies_NHWC, "filtered copies": to_pixels(filtered_NCHW, "signed")}
-    real = moments(extractor.features(heldout_NHWC))
-    found = {name: frechet_distance(real, moments(extractor.features(images))) for name, images in sets.items()}
-    return {"images": len(train_NHWC), "fd_lite0": found}
+    found: dict[str, Any] = {"images": len(train_NHWC)}
+    for name in EXTRACTORS:
+        extractor = load_extractor(name)
+        real = moments(extractor.features(heldout_NHWC))
+        found[f"fd_{name}"] = {
+            kind: frechet_distance(real, moments(extractor.features(images))) for kind, images in sets.items()
+        }
+    return found
 
 
-def distance(model: Model, faces: PackedFaces) -> dict[str, Any]:
-    (one,) = [one for one in evaluate(model, faces, seeds=SEEDS) if one.metric == "fd_lite0"]
-    return {name: getattr(one, name) for name in ("value", "spread", "seeds", "n_fake", "n_real", "split", "protocol")}
+def distances(model: Model, faces: PackedFaces) -> dict[str, Any]:
+    """A generator's distance in the features of each network."""
+    metrics = {f"fd_{name}": evaluate(model, faces, seeds=SEEDS, extractor=name) for name in EXTRACTORS}
+    kept = ("value", "spread", "seeds", "n_fake", "n_real", "split", "protocol")
+    return {
+        metric: {key: getattr(one, key) for key in kept}
+        for metric, results in metrics.items()
+        for one in results
+        if one.metric == metric
+    }
 
 
 if __name__ == "__main__":
@@ -104,8 +117,8 @@ if __name__ == "__main__":
         told["models"][model.config.weights_sha256] = row = {
             "recipe": model.config.recipe,
             "images_seen": model.config.images_seen,
-            "as it is": distance(model, faces),
-            "filtered": distance(
+            "as it is": distances(model, faces),
+            "filtered": distances(
                 Model(model.config, Filtered(model.generator, *kernel), model.device, model.known_MA), faces
             ),
         }

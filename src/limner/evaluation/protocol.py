@@ -37,7 +37,7 @@ class Protocol(BaseModel):
     """How many real images; `None`: the whole split."""
     fake: int | None = Field(default=None, ge=2)
     """How many generated images; `None`: as many as there are real ones."""
-    extractor: Literal["inception", "lite0", "judge"] = "lite0"
+    extractor: Literal["inception", "lite0", "lite1", "judge"] = "lite0"
     seeds: int = Field(default=MANY_SEEDS, ge=1)
     """Sets of generated images; the value is their mean, the spread their standard deviation."""
     conditional: bool = True

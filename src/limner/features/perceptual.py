@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limner.features.lite0 import MEAN, SCALE, load_network
+from limner.features.efficientnet_lite import MEAN, SCALE, Lite0
 
 COMPARED = (0, 2, 4)
 """The blocks whose maps are compared: of 1/2, 1/4 and 1/8 of the image's width."""
@@ -22,7 +22,7 @@ class PerceptualMaps:
     """The maps that images are compared by."""
 
     def __init__(self, device: torch.device) -> None:
-        network: Any = load_network(None)
+        network: Any = Lite0.load_network()
         self._network = network.to(device, memory_format=torch.channels_last)
 
     def __call__(self, x_BCHW: Tensor) -> list[Tensor]:

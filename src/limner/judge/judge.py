@@ -1,9 +1,9 @@
 """The judge: which attributes an image of a face has, to check what a conditional generator was conditioned on.
 
-Its backbone is `lite0` (`limner.features.lite0`), frozen; its head is one hidden layer and a logit for each attribute.
-The loss weighs the two classes of each attribute alike, however rare one is. The logits are shifted so that 0 is the
-line that divides best a part of the training split that they were not trained on. The test split serves to measure its
-own accuracy, the ceiling of what a generator can be found to do, and nothing else.
+Its backbone is `lite0` (`limner.features.efficientnet_lite`), frozen; its head is one hidden layer and a logit for
+each attribute. The loss weighs the two classes of each attribute alike, however rare one is. The logits are shifted so
+that 0 is the line that divides best a part of the training split that they were not trained on. The test split serves
+to measure its own accuracy, the ceiling of what a generator can be found to do, and nothing else.
 
 Shapes: N images, H and W their height and width, D features of `lite0`, K hidden units, A attributes.
 """
@@ -25,8 +25,8 @@ from limner.core.errors import UserError
 from limner.core.records import check_sum, read_record
 from limner.core.version import __version__
 from limner.core.weights import BoundedBy
+from limner.features.efficientnet_lite import Lite0
 from limner.features.extractor import Extractor
-from limner.features.lite0 import Lite0
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 SHIPPED = ASSETS / "judge"

@@ -23,8 +23,8 @@ from limner.core.optimizers import AdamW
 from limner.core.randomness import sole_training, stream, torch_seed
 from limner.core.records import check_folder
 from limner.data.packed import PackedFaces
+from limner.features.efficientnet_lite import Lite0
 from limner.features.extractor import extract
-from limner.features.lite0 import Lite0
 from limner.judge.calibration import Labelled, fit_calibration, write_calibration
 from limner.judge.control import balanced_accuracy
 from limner.judge.judge import CARD, CONFIG, WEIGHTS, Head, Judge, JudgeConfig, card_of
