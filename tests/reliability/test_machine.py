@@ -304,6 +304,35 @@ def test_a_training_whose_terminal_is_closed_saves_or_goes_on(
     assert [*run.rglob(".*")] == []
 
 
+@pytest.mark.parametrize("name", ["prepare", "bench"])
+def test_ctrl_c_while_workers_start_is_one_line(name: str, tmp_path: Path) -> None:
+    """A terminal sends it to all processes of a command, also to those that still import."""
+    words = {
+        "prepare": ["prepare", "synthetic:4000", tmp_path / "out", "--size", 32, "--workers", 2, "--quiet"],
+        "bench": ["bench", "demo", "--steps", 1, "--out", tmp_path / "out"],
+    }
+    command = [sys.executable, "-m", "limner", *map(str, words[name])]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(command, env=os.environ | ONE_THREAD, text=True, **pipes) as first:  # type: ignore[call-overload]
+        children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
+        while not any("numpy" in mapped_files(child) for child in children.read_text().split()):
+            assert first.poll() is None
+            time.sleep(0.01)
+        os.killpg(first.pid, signal.SIGINT)
+        said = first.stderr.read()
+    assert first.returncode == 130
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == "limner: Interrupted."
+    assert [*tmp_path.iterdir()] == []
+
+
+def mapped_files(process: str) -> str:
+    """What a process has loaded; nothing where it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/maps").read_text()
+    return ""
+
+
 COMPUTING_STUDIO = """
 import sys
 import torch

@@ -9,7 +9,6 @@ Shapes: N images, B batch, C channels, H and W the image's height and width, Z l
 import math
 import multiprocessing
 import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -31,6 +30,7 @@ from limner.core.distributed import Engine
 from limner.core.memory import keep_freed_memory
 from limner.core.precision import Precision
 from limner.core.randomness import torch_seed
+from limner.core.signals import deaf_to_ctrl_c
 from limner.data.attributes import CELEBA_ATTRIBUTES
 from limner.data.batches import Batches
 from limner.data.packed import PackedFaces
@@ -112,7 +112,8 @@ def work_processes(begin: Mapping[str, Callable[[], Work]]) -> Iterator[dict[str
     with ExitStack() as stack:
         context = multiprocessing.get_context("spawn")
         pools = {name: stack.enter_context(ProcessPoolExecutor(1, context)) for name in begin}
-        begun = [pool.submit(_begin, begin[name]) for name, pool in pools.items()]
+        with deaf_to_ctrl_c():
+            begun = [pool.submit(_begin, begin[name]) for name, pool in pools.items()]
         for one in begun:
             one.result()
         yield {name: WorkProcess(pool) for name, pool in pools.items()}
@@ -142,7 +143,6 @@ _here: dict[str, Any] = {}
 
 
 def _begin(begin: Callable[[], Work]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the first one ends all
     _here["libraries"] = resident_mib()
     _here["work"] = begin()
 

@@ -33,6 +33,25 @@ def handled(numbers: Iterable[int], handler: Any) -> Iterator[None]:
 
 
 @contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that are started in here never hear Ctrl-C, which a terminal sends to every process of a command.
+
+    The one that starts them, which ends them in order, hears it when they are started.
+    """
+    came: list[int] = []
+    blocks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if blocks else set()  # processes inherit it
+    try:
+        with handled([signal.SIGINT], lambda number, _: came.append(number)):  # other threads do not block it
+            yield
+    finally:
+        if blocks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
 def ended_by_signals() -> Iterator[list[int]]:
     """SIGTERM, and SIGHUP of a terminal that is closed, end a command as Ctrl-C does: nothing half-written stays.
 

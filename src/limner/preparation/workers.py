@@ -8,7 +8,6 @@ every process imports it anew.
 import hashlib
 import multiprocessing
 import os
-import signal
 import sys
 import warnings
 from collections import deque
@@ -22,6 +21,7 @@ from threading import Thread
 from types import ModuleType
 
 from limner.core.errors import UserError
+from limner.core.signals import deaf_to_ctrl_c
 from limner.preparation.crops import Crop, Rejected, decode
 from limner.preparation.sources.containers import ImageFiles
 
@@ -94,7 +94,8 @@ def loading(load: Load, names: Sequence[str], workers: int, image_bytes: int) ->
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (load,))
 
     def submit(chunk: Sequence[str]) -> Future[Chunk]:
-        with _without_main():  # the pool starts a process when it is given more than the others can take
+        # The pool starts a process when it is given more than the others can take.
+        with _without_main(), deaf_to_ctrl_c():
             return pool.submit(_work, chunk)
 
     def in_order() -> Iterator[Chunk]:
@@ -150,7 +151,6 @@ _load: Load
 def _start_worker(load: Load) -> None:
     global _load
     _load = load
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends the others in order
     try:
         Thread(target=_end_with_parent, daemon=True).start()
     except RuntimeError:  # no thread is left (ulimit -u): the parent tells it in one line
