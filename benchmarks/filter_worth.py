@@ -66,7 +66,7 @@ def learn(faces: PackedFaces) -> tuple[Tensor, Tensor]:
     return best_filter(copied(images_NHWC), images_NHWC)
 
 
-def real_images(faces: PackedFaces, weights: Tensor, biases: Tensor) -> dict[str, Any]:
+def real_images(faces: PackedFaces, extractors: list[str], weights: Tensor, biases: Tensor) -> dict[str, Any]:
     """Distances of as many training images as there are held-out ones: as they are, copied, copied and filtered."""
     heldout_NHWC = faces.images_NHWC[faces.rows("heldout")]
     rows = stream(0, "distortions").permutation(faces.rows("train"))[: len(heldout_NHWC)]
@@ -75,7 +75,7 @@ def real_images(faces: PackedFaces, weights: Tensor, biases: Tensor) -> dict[str
     filtered_NCHW = apply_filter(from_pixels(torch.from_numpy(copies_NHWC), "signed"), weights, biases)
     sets = {"untouched": train_NHWC, "copies": copies_NHWC, "filtered copies": to_pixels(filtered_NCHW, "signed")}
     found: dict[str, Any] = {"images": len(train_NHWC)}
-    for name in EXTRACTORS:
+    for name in extractors:
         extractor = load_extractor(name)
         real = moments(extractor.features(heldout_NHWC))
         found[f"fd_{name}"] = {
@@ -84,9 +84,9 @@ def real_images(faces: PackedFaces, weights: Tensor, biases: Tensor) -> dict[str
     return found
 
 
-def distances(model: Model, faces: PackedFaces) -> dict[str, Any]:
+def distances(model: Model, faces: PackedFaces, extractors: list[str], seeds: int) -> dict[str, Any]:
     """A generator's distance in the features of each network."""
-    metrics = {f"fd_{name}": evaluate(model, faces, seeds=SEEDS, extractor=name) for name in EXTRACTORS}
+    metrics = {f"fd_{name}": evaluate(model, faces, seeds=seeds, extractor=name) for name in extractors}
     kept = ("value", "spread", "seeds", "n_fake", "n_real", "split", "protocol")
     return {
         metric: {key: getattr(one, key) for key in kept}
@@ -100,27 +100,26 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="generators without the filter")
     parser.add_argument("--data", type=Path, required=True, help="prepared images, 64 pixels wide")
+    parser.add_argument("--extractor", action="append", choices=EXTRACTORS, help="may be repeated; default: both")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     arguments = parser.parse_args()
 
-    faces = PackedFaces.open(arguments.data)
+    faces, extractors = PackedFaces.open(arguments.data), arguments.extractor or [*EXTRACTORS]
     kernel = learn(faces)
-    told = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"models": {}}
+    told = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"real images": {}, "models": {}}
     told |= {
         "content_hash": faces.info.content_hash,
         "copies": f"WebP, quality {QUALITY}",
         "machine": machine_facts(torch.device("cpu")),
-        "real images": real_images(faces, *kernel),
     }
+    told["real images"] |= real_images(faces, extractors, *kernel)
     print(told["real images"], flush=True)
     for path in arguments.models:
         model = Model.load(path)
-        told["models"][model.config.weights_sha256] = row = {
-            "recipe": model.config.recipe,
-            "images_seen": model.config.images_seen,
-            "as it is": distances(model, faces),
-            "filtered": distances(
-                Model(model.config, Filtered(model.generator, *kernel), model.device, model.known_MA), faces
-            ),
-        }
+        filtered = Model(model.config, Filtered(model.generator, *kernel), model.device, model.known_MA)
+        row = told["models"].setdefault(model.config.weights_sha256, {"as it is": {}, "filtered": {}})
+        row |= {"recipe": model.config.recipe, "images_seen": model.config.images_seen}
+        for kind, one in (("as it is", model), ("filtered", filtered)):
+            row[kind] |= distances(one, faces, extractors, arguments.seeds)
         print(row, flush=True)
     RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
