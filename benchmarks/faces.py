@@ -36,6 +36,7 @@ from limner.model.shipped import FOLDER
 from limner.runs.run import Run
 from limner.training.validation import PROTOCOL
 
+WITHOUT_COPIES = Path(__file__).parent / "without_copies.toml"
 WORTH = Path(__file__).parent / "results" / "filter_worth.json"
 NAME = "faces"
 METRICS = "metrics.json"
@@ -106,12 +107,17 @@ def ship(run: Run, model: Model, after: str, faces: PackedFaces, anyway: bool) -
 
 
 def measure(model: Model, faces: PackedFaces) -> list[Result]:
-    """Everything by protocol `quick`, and beside it what is measured in the features of other networks."""
-    results = evaluate(model, faces, seeds=SEEDS)
-    for name in SECOND_OPINIONS:
-        beside = evaluate(model, faces, seeds=SEEDS, extractor=name)
-        results += [one for one in beside if one.metric.endswith(f"_{name}")]
-    return results
+    """Everything by protocol `quick`, and what is measured in the features of other networks."""
+    return evaluate(model, faces, seeds=SEEDS) + second_opinions(model, faces)
+
+
+def second_opinions(model: Model, faces: PackedFaces) -> list[Result]:
+    return [
+        one
+        for name in SECOND_OPINIONS
+        for one in evaluate(model, faces, protocol=WITHOUT_COPIES, seeds=SEEDS, extractor=name)
+        if one.metric.endswith(f"_{name}")
+    ]
 
 
 def measure_again(faces: PackedFaces) -> None:

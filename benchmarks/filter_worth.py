@@ -34,6 +34,7 @@ RESULTS = Path(__file__).parent / "results" / "filter_worth.json"
 QUALITY = 95
 SEEDS = 3
 EXTRACTORS = ("lite0", "lite1")
+WITHOUT_COPIES = Path(__file__).parent / "without_copies.toml"
 
 
 class Filtered(nn.Module):
@@ -68,7 +69,7 @@ def learn(faces: PackedFaces) -> tuple[Tensor, Tensor]:
 
 def real_images(faces: PackedFaces, extractors: list[str], weights: Tensor, biases: Tensor) -> dict[str, Any]:
     """Distances of as many training images as there are held-out ones: as they are, copied, copied and filtered."""
-    heldout_NHWC = faces.images_NHWC[faces.rows("heldout")]
+    heldout_NHWC = faces.images_NHWC[faces.rows("test")]
     rows = stream(0, "distortions").permutation(faces.rows("train"))[: len(heldout_NHWC)]
     train_NHWC = faces.images_NHWC[np.sort(rows)]
     copies_NHWC = copied(train_NHWC)
@@ -86,7 +87,10 @@ def real_images(faces: PackedFaces, extractors: list[str], weights: Tensor, bias
 
 def distances(model: Model, faces: PackedFaces, extractors: list[str], seeds: int) -> dict[str, Any]:
     """A generator's distance in the features of each network."""
-    metrics = {f"fd_{name}": evaluate(model, faces, seeds=seeds, extractor=name) for name in extractors}
+    metrics = {
+        f"fd_{name}": evaluate(model, faces, protocol=WITHOUT_COPIES, seeds=seeds, extractor=name)
+        for name in extractors
+    }
     kept = ("value", "spread", "seeds", "n_fake", "n_real", "split", "protocol")
     return {
         metric: {key: getattr(one, key) for key in kept}
