@@ -434,7 +434,7 @@ def test_what_does_not_fit_is_refused_in_one_line(faces, extractor, painted, fai
         "--samples is 3": lambda: evaluate(fair, faces, samples=3, extractor=extractor, quiet=True),
         "truncation is 3": lambda: evaluate(fair, faces, truncation=3, extractor=extractor, quiet=True),
         "no run and no model": lambda: evaluate(tmp_path / "none", faces, extractor=extractor, quiet=True),
-        "did you mean lite0": lambda: evaluate(fair, faces, extractor="lite1", quiet=True),
+        "did you mean lite0": lambda: evaluate(fair, faces, extractor="lite2", quiet=True),
         "no protocol called": lambda: evaluate(fair, faces, protocol="slow", quiet=True),
     }
     for words, call in cases.items():

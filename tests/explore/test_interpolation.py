@@ -151,7 +151,7 @@ def test_mistakes_are_one_line(
 
 def test_a_video_without_pyav_is_one_line(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"needs PyAV: pip install limner\[video\]"):
+    with pytest.raises(UserError, match=r"needs PyAV: pip install 'limner\[video\]'"):
         limner.explore.interpolate(model_folder, "0:0,0:1", tmp_path / "walk.mp4", quiet=True)
     assert list(tmp_path.iterdir()) == []
 
