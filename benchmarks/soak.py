@@ -79,10 +79,13 @@ def use_studio(seed: int) -> None:
 
 
 def watch(
-    training: subprocess.Popen[bytes], studio: subprocess.Popen[bytes], run: Path, out: Path
-) -> list[dict[str, float]]:
-    """The looks at both processes until the training ends."""
-    looks: list[dict[str, float]] = []
+    training: subprocess.Popen[bytes],
+    studio: subprocess.Popen[bytes],
+    run: Path,
+    out: Path,
+    looks: list[dict[str, float]],
+) -> None:
+    """Look at both processes until the training ends."""
     began = sampled = time.monotonic()
     while training.poll() is None:
         log = read_log(run) if (run / LOG).is_file() else []
@@ -99,7 +102,6 @@ def watch(
             sampled = time.monotonic()
             limner("sample", run, "--out", out, "--force", "--quiet").wait()
         time.sleep(LOOK)
-    return looks
 
 
 def limner(*words: object) -> subprocess.Popen[bytes]:
@@ -148,24 +150,31 @@ def main() -> None:
         often = [word for setting in FREQUENT for word in ("--set", f"record.{setting}")]
         length = ("--minutes", arguments.minutes)
         training = limner("train", arguments.recipe, "--data", arguments.data, "--out", run, *length, *often)
+        looks: list[dict[str, float]] = []
         try:
-            looks = with_cost(watch(training, studio, run, Path(folder) / "faces.png"))
-            if not looks:
-                raise SystemExit(f"The training ended before {WINDOW} looks: give more --minutes.")
-        finally:
+            watch(training, studio, run, Path(folder) / "faces.png", looks)
+        finally:  # what was seen is kept if the studio does not answer
             training.terminate()
             studio.terminate()
-        result: dict[str, Any] = {
-            "recipe": arguments.recipe,
-            "minutes": looks[-1]["minutes"],
-            "images_seen": looks[-1]["images_seen"],
-            "ended": training.wait(),
-            "growth": {key: growth(looks, key) for key in DRAWN},
-            "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            "machine": machine_facts(torch.device("cpu")),
-            "looks": [{key: round(value, 2) for key, value in look.items()} for look in looks],
-        }
-        studio.wait()
+            ended = training.wait()
+            studio.wait()
+            keep(with_cost(looks), arguments.recipe, ended)
+
+
+def keep(looks: list[dict[str, float]], recipe: str, ended: int) -> None:
+    """Write what was seen, and draw it."""
+    if not looks:
+        raise SystemExit(f"The training ended before {WINDOW} looks: give more --minutes.")
+    result: dict[str, Any] = {
+        "recipe": recipe,
+        "minutes": looks[-1]["minutes"],
+        "images_seen": looks[-1]["images_seen"],
+        "ended": ended,
+        "growth": {key: growth(looks, key) for key in DRAWN},
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": machine_facts(torch.device("cpu")),
+        "looks": [{key: round(value, 2) for key, value in look.items()} for look in looks],
+    }
     RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw(looks, DOCS / "images" / "soak.png")
     print(json.dumps(result["growth"], indent=1))
