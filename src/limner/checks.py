@@ -26,9 +26,9 @@ MEND = "install Limner again: pip install --force-reinstall --no-deps limner"
 LEAST_MEMORY, LEAST_DISK = 2.0, 2.0  # GiB that a training of 64 x 64 and a prepared CelebA take, about
 SOURCE = "limner"
 LONGEST_IMPORT = 120  # seconds
-# The names of packages that are imported by another one. Importing mtcnn itself would need TensorFlow; Limner reads its
+# The packages that are imported by another name. Importing mtcnn itself would need TensorFlow; Limner reads its
 # weights, by joblib.
-MODULES = {"c2pa-python": "c2pa", "mtcnn": "joblib", "pillow-heif": "pillow_heif"}
+MODULES = {"c2pa-python": "c2pa", "mtcnn": "joblib"}
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _extras() -> Iterator[Check]:
 
 def _import_problem(packages: Sequence[str]) -> str:
     """What Python says when a process of its own imports these packages; empty: nothing."""
-    modules = ", ".join(MODULES.get(name, name) for name in packages)
+    modules = ", ".join(MODULES.get(name, name.replace("-", "_")) for name in packages)
     try:
         command = [sys.executable, "-P", "-c", f"import {modules}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_IMPORT, check=False)
