@@ -19,7 +19,7 @@ import dlib
 import face_recognition_models
 import numpy as np
 import torch
-from filter_worth import SEEDS, Filtered, learn
+from filter_worth import SEEDS, filtered, learn
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
@@ -93,12 +93,11 @@ if __name__ == "__main__":
     }
     for path in arguments.models:
         model = Model.load(path)
-        filtered = Model(model.config, Filtered(model.generator, *kernel), model.device, model.known_MA)
         told["models"][model.config.weights_sha256] = row = {
             "recipe": model.config.recipe,
             "images_seen": model.config.images_seen,
             "as it is": distances(model),
-            "filtered": distances(filtered),
+            "filtered": distances(filtered(model, kernel)),
         }
         print(row, flush=True)
     RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

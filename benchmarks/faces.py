@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from filter_worth import RESULTS as WORTH
+from filter_worth import SEEDS, WITHOUT_COPIES
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from page import DOCS, put_rows
@@ -36,13 +38,10 @@ from limner.model.shipped import FOLDER
 from limner.runs.run import Run
 from limner.training.validation import PROTOCOL
 
-WITHOUT_COPIES = Path(__file__).parent / "without_copies.toml"
-WORTH = Path(__file__).parent / "results" / "filter_worth.json"
 NAME = "faces"
 METRICS = "metrics.json"
 LICENCE = "LicenseRef-CelebA-NonCommercial"
 BEGIN = "<!-- rows: python benchmarks/faces.py -->"
-SEEDS = 3
 SECOND_OPINIONS = ("lite1", "judge")  # networks by whose distances nothing was chosen
 FIRST_SECTION = "\n## How it was made\n"  # what is above it belongs to every model
 LATENTS = 7  # of each attribute's row
@@ -226,6 +225,9 @@ def measured_card(told: dict[str, Any]) -> str:
         f"trained once. The floor is the value of real training images in place of the generated ones{floor_note}.\n",
         metric_table(results),
     ]
+    if beside := [one for one in results if one.protocol != first.protocol]:
+        networks = " and ".join(f"`{name}`" for name in dict.fromkeys(one.extractor for one in beside))
+        lines.append(f"\nIn the features of {networks}: protocol `{beside[0].protocol}`, {beside[0].evaluated[:10]}.")
     if told["filter"]:
         lines += ["", *filter_lines(told["filter"])]
     control = next(one for one in results if one.metric == "attribute_control_mean")

@@ -52,6 +52,11 @@ class Filtered(nn.Module):
             return apply_filter(x_BCHW, self.weights, self.biases)  # type: ignore[arg-type]
 
 
+def filtered(model: Model, kernel: tuple[Tensor, Tensor]) -> Model:
+    """A model with the filter behind its generator."""
+    return Model(model.config, Filtered(model.generator, *kernel), model.device, model.known_MA)
+
+
 def copied(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The images after they were written as WebP and read again."""
     found = []
@@ -120,10 +125,9 @@ if __name__ == "__main__":
     print(told["real images"], flush=True)
     for path in arguments.models:
         model = Model.load(path)
-        filtered = Model(model.config, Filtered(model.generator, *kernel), model.device, model.known_MA)
         row = told["models"].setdefault(model.config.weights_sha256, {"as it is": {}, "filtered": {}})
         row |= {"recipe": model.config.recipe, "images_seen": model.config.images_seen}
-        for kind, one in (("as it is", model), ("filtered", filtered)):
+        for kind, one in (("as it is", model), ("filtered", filtered(model, kernel))):
             row[kind] |= distances(one, faces, extractors, arguments.seeds)
         print(row, flush=True)
     RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
