@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from endings import Ended
@@ -336,7 +337,7 @@ def mapped_files(process: str) -> str:
 COMPUTING_STUDIO = """
 import sys
 import torch
-from limner import cli
+from limner.__main__ import main
 from limner.model.model import Model
 from limner.studio import serve
 
@@ -347,7 +348,7 @@ def compute(*_, **__):
 
 Model.sample, serve.SECONDS_TO_CLOSE, serve.SECONDS_FOR_PAGE = compute, 0.5, float(sys.argv[1])
 sys.argv[1:] = ["studio", "faces", "--port", sys.argv[2]]
-cli.main()
+main()
 """
 
 
@@ -420,6 +421,48 @@ def test_a_polite_end_leaves_nothing(
     assert (ended.status, ended.line) == (130, "limner: Interrupted.")
     assert [*tmp_path.iterdir()] == []
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_training_that_is_asked_to_stop_twice_says_what_is_saved(
+    number: signal.Signals, faces32: PackedFaces, sets: list[str], tmp_path: Path
+) -> None:
+    """The signal comes again and again until the process has ended; SIGUSR1 asks to save, after one SIGTERM."""
+    run = tmp_path / "run"
+    words = ["train", "dcgan32", "--data", faces32.path, "--out", run, "--images", 10**6, "--quiet", *sets]
+    command = [sys.executable, "-m", "limner", *map(str, words)]
+    with subprocess.Popen(command, env=os.environ | ONE_THREAD, stderr=subprocess.PIPE, text=True) as training:
+        while not read_log(run):
+            assert training.poll() is None
+            time.sleep(0.05)
+        training.send_signal(signal.SIGTERM)
+        while training.poll() is None:
+            training.send_signal(number)
+            time.sleep(0.001)
+        said = training.stderr.read()
+    assert said == f"limner: Stopped; everything is saved. Resume with: limner train --resume {run}\n"
+    assert training.returncode in (130, -number)
+    assert read_newest(run / "checkpoints")[0]["images_seen"] == read_log(run)[-1]["images_seen"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_does_not_interrupt_the_end_that_the_first_began(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """While `limner prepare` ends its workers and takes back what is half-written."""
+    words = ["prepare", "synthetic:3000", tmp_path / "out", "--size", "64", "--workers", "2", "--quiet"]
+    command = [sys.executable, "-m", "limner", *map(str, words)]
+    with subprocess.Popen(command, env=os.environ | ONE_THREAD, stderr=subprocess.PIPE, text=True) as preparing:
+        while len(psutil.Process(preparing.pid).children()) < 2 or not [*tmp_path.iterdir()]:
+            assert preparing.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.3)
+        for _ in range(3):
+            preparing.send_signal(number)
+            time.sleep(0.1)
+        said = preparing.communicate(timeout=60)[1]
+    assert (preparing.returncode, said) == (130, "limner: Interrupted.\n")
+    assert [*tmp_path.iterdir()] == []
 
 
 # --- clocks, a home ---------------------------------------------------------------------------------------------------

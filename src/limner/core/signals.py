@@ -1,15 +1,21 @@
 """The signals that ask a process to end, or to save: what each does to a command and to a training."""
 
+import math
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 from limner.core.errors import ProcessLost
+from limner.core.process import end_process
 
 SOON = 0.1  # seconds
+SECONDS_OF_ONE_END = 2.0
+SECONDS_TO_END = 5.0
 ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
@@ -51,6 +57,36 @@ def deaf_to_ctrl_c() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
+class Interrupt:
+    """What handles the signals that end a command: `came` are those that did.
+
+    People press Ctrl-C twice; `timeout`, torchrun and a terminal that is closed send their signals twice. The second
+    must not interrupt what the first has begun: taking back what is half-written, ending the workers, saying why.
+    """
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        self._since = -math.inf
+
+    def __call__(self, number: int, _: object) -> None:
+        if time.monotonic() < self._since + SECONDS_OF_ONE_END:
+            return
+        self._since = time.monotonic()
+        self.came.append(number)
+        raise KeyboardInterrupt
+
+    def again(self) -> None:
+        """Interrupt the main thread once more, as the last exception was lost."""
+        self._since = -math.inf
+        signal.pthread_kill(threading.main_thread().ident or 0, self.came[-1])
+
+
+def interrupt_of_command() -> Interrupt:
+    """That of the command which runs, or a new one."""
+    running = signal.getsignal(signal.SIGTERM)
+    return running if isinstance(running, Interrupt) else Interrupt()
+
+
 @contextmanager
 def ended_by_signals() -> Iterator[list[int]]:
     """SIGTERM, and SIGHUP of a terminal that is closed, end a command as Ctrl-C does: nothing half-written stays.
@@ -58,19 +94,15 @@ def ended_by_signals() -> Iterator[list[int]]:
     One that is ignored (nohup) stays so. Yields the signals that have come: a library may make another exception of
     the KeyboardInterrupt that a signal raises.
     """
-    came: list[int] = []
+    interrupt = Interrupt()
+    came = interrupt.came
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield came
         return
 
-    def interrupt(number: int, _: object) -> NoReturn:
-        came.append(number)
-        raise KeyboardInterrupt
-
     usual = {signal.SIGINT: signal.default_int_handler} | dict.fromkeys(ENDING, signal.SIG_DFL)
     heard = [number for number, handler in usual.items() if signal.getsignal(number) is handler]
-    main_thread = threading.get_ident()
-    again = threading.Timer(SOON, lambda: signal.pthread_kill(main_thread, came[-1]))
+    again = threading.Timer(SOON, interrupt.again)
 
     def unraisable(ignored: Any) -> None:
         if came and issubclass(ignored.exc_type, KeyboardInterrupt) and hasattr(signal, "pthread_kill"):
@@ -89,35 +121,62 @@ def ended_by_signals() -> Iterator[list[int]]:
         threading.excepthook, sys.unraisablehook = of_threads, of_unraisable
 
 
-@contextmanager
-def stop_and_save_requests(stop: threading.Event) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """`stop`, which Ctrl-C, SIGTERM or a terminal that is closed sets (a second Ctrl-C ends at once), and an event that
-    SIGUSR1 sets: to save now."""
-    save = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield stop, save
-        return
+class Requests:
+    """What a training is asked by signals, or by an event that another thread sets."""
 
-    def handle(number: int, _: object) -> None:
-        if number not in ends:
-            save.set()
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+        self._since = math.inf  # the moment of the last signal that asked to stop
+        self.save = False
+
+    @property
+    def stop(self) -> bool:
+        return self._since < math.inf or self._event.is_set()
+
+    def handle(self, number: int, _: object = None) -> None:
+        """Locks nothing, as a second signal may interrupt this (an event that is set twice so hangs)."""
+        if number not in (signal.SIGINT, *ENDING):
+            self.save = True
             return
-        if stop.is_set() and number == signal.SIGINT:
+        again = time.monotonic() > self._since + SECONDS_OF_ONE_END
+        if again or self._since == math.inf:
+            self._since = time.monotonic()
+        if again and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.set()
 
-    ends = [signal.SIGINT, *ending_signals()]
-    numbers = [*ends, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
-    before = {number: signal.signal(number, handle) for number in numbers}
+
+@contextmanager
+def stop_and_save_requests(event: threading.Event) -> Iterator[Requests]:
+    """Ctrl-C, SIGTERM, a terminal that is closed or `event` ask to stop, SIGUSR1 to save now.
+
+    One more Ctrl-C, some seconds later, ends at once.
+    """
+    requests = Requests(event)
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield requests
+        return
+    numbers = [signal.SIGINT, *ending_signals(), *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+    before = {number: signal.signal(number, requests.handle) for number in numbers}
     lost = False
     try:
-        yield stop, save
+        yield requests
     except ProcessLost:
-        lost = True  # torchrun now sends SIGTERM, which must not come before the line that says why
+        lost = True
         raise
     finally:
-        for number, handler in () if lost else before.items():
+        # torchrun and `timeout` send SIGTERM twice, and the second must not come before the line that says why the
+        # command ends and what is saved.
+        ending = lost or (requests.stop and isinstance(before[signal.SIGTERM], Interrupt))
+        for number, handler in () if ending else before.items():
             signal.signal(number, handler)
+
+
+def end_interrupted() -> NoReturn:
+    """End this process with status 130: no further signal interrupts its exit functions, which have a few seconds."""
+    for number in (signal.SIGINT, *ENDING):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Timer(SECONDS_TO_END, os._exit, [130]).start()
+    end_process(130)
 
 
 def ended_at_once() -> AbstractContextManager[None]:

@@ -1,6 +1,5 @@
 """The command `limner studio`: parse, call one function."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,6 @@ import typer
 
 from limner.core.errors import UserError
 from limner.core.options import Device, SignWith
-from limner.core.process import end_process
 
 
 def studio_command(
@@ -32,17 +30,13 @@ def studio_command(
         from limner.studio.serve import serve
     except ImportError:
         raise UserError("The studio needs FastAPI and uvicorn: pip install 'limner[studio]'.") from None
-    try:
-        serve(
-            models or ["faces"],
-            data=data or [],
-            runs=runs,
-            host=host,
-            port=port,
-            public=public,
-            c2pa=c2pa,
-            device=device,
-        )
-    except KeyboardInterrupt:
-        print("limner: Interrupted.", file=sys.stderr)
-        end_process(130)
+    serve(
+        models or ["faces"],
+        data=data or [],
+        runs=runs,
+        host=host,
+        port=port,
+        public=public,
+        c2pa=c2pa,
+        device=device,
+    )

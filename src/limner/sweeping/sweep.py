@@ -12,7 +12,7 @@ from limner.core.console import console, progress_bar
 from limner.core.errors import Interrupted, MachineError, UserError
 from limner.core.faults import fault_line
 from limner.core.files import check_place
-from limner.core.signals import ending_signals, handled
+from limner.core.signals import ending_signals, handled, interrupt_of_command
 from limner.data.packed import PackedFaces
 from limner.recipes.load import load_recipe
 from limner.recipes.schema import Recipe
@@ -181,4 +181,4 @@ def _check_data(recipe: Recipe, faces: PackedFaces) -> None:
 def _stopped_by_signals() -> AbstractContextManager[None]:
     """KeyboardInterrupt for SIGTERM and SIGHUP too, and for SIGINT also where a shell has it ignored, as in the
     background."""
-    return handled([signal.SIGINT, *ending_signals()], signal.default_int_handler)
+    return handled([signal.SIGINT, *ending_signals()], interrupt_of_command())

@@ -218,7 +218,7 @@ def _go_on(
     source = modality.source(training.seed, engine.device)
     with (
         Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
-        stop_and_save_requests(stop or threading.Event()) as (stop_requested, save_requested),
+        stop_and_save_requests(stop or threading.Event()) as requests,
         _threads_for(modality),
     ):
 
@@ -237,12 +237,12 @@ def _go_on(
             return done
 
         def saving() -> bool:
-            requested = votes() and engine.any(save_requested.is_set())
+            requested = votes() and engine.any(requests.save)
             if requested:
-                save_requested.clear()
+                requests.save = False
             return requested
 
-        recorder = Recorder(run, training, budget, terminal, stop_requested.is_set, saving)
+        recorder = Recorder(run, training, budget, terminal, lambda: requests.stop, saving)
         try:
             if broken is None:
                 _say_what_is_new(training, terminal)
@@ -257,7 +257,7 @@ def _go_on(
                     source,
                     recorder,
                     progress=progress,
-                    interrupted=lambda: votes() and engine.any(stop_requested.is_set()),
+                    interrupted=lambda: votes() and engine.any(requests.stop),
                 )
             recorder.stop(ended)
         except Exception as error:
