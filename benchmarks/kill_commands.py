@@ -3,11 +3,11 @@
     python benchmarks/kill_commands.py --kills 200 [--only prepare --only sweep] [--out benchmarks/results/kills.json]
 
 Each command runs once undisturbed. Then it is ended at random moments, up to three times in a row, and repeated until
-it comes to its end; what it leaves must be the same bytes in the same files, and nothing else may lie about: beside the
-output, in the cache or in the folder for temporary files. No process may live on. After SIGTERM and SIGINT nothing may
-lie about even before the command is repeated. Prints a table as JSON, and leaves with status 1 if anything differs.
-Processes are forked from one that has loaded everything, so this needs a POSIX system; `kill_resume.py` does more to
-one training.
+it comes to its end; half of the SIGTERMs and SIGINTs come twice, as from `timeout` or one who presses Ctrl-C again;
+what it leaves must be the same bytes in the same files, and nothing else may lie about: beside the output, in the cache
+or in the folder for temporary files. No process may live on. After SIGTERM and SIGINT nothing may lie about even before
+the command is repeated. Prints a table as JSON, and leaves with status 1 if anything differs. Processes are forked from
+one that has loaded everything, so this needs a POSIX system; `kill_resume.py` does more to one training.
 """
 
 import argparse
@@ -38,6 +38,7 @@ from limner.runs.run import how_ended, read_log
 BEGIN = "<!-- rows: python benchmarks/kill_commands.py --kills 200 --out benchmarks/results/kills.json -->"
 MOST_IN_A_ROW = 3
 SECONDS_TO_END = 30
+SECONDS_BETWEEN_TWO = (0.001, 0.03, 0.2, 0.5)
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 OF_THE_CLOCK = {*CLOCKED, "seconds", "evaluated", "machine"}
 TINY = (
@@ -251,7 +252,7 @@ def kill_and_repeat(
     expected, there = command.content(place), listing(place)
     faults: list[str] = [f"undisturbed, it left the processes {left}"] if left else []
 
-    done, ends, numbers = 0, 0, dict.fromkeys((number.name for number in SIGNALS), 0)
+    done, ends, numbers = 0, 0, dict.fromkeys((*(number.name for number in SIGNALS), "twice"), 0)
     while done < kills:
         place = fresh("killed")
         begin = command.arguments(place, given)
@@ -264,6 +265,15 @@ def kill_and_repeat(
                 os.kill(process.pid, number)
                 done += 1
                 numbers[number.name] += 1
+                if number != signal.SIGKILL and chance.random() < 0.5:
+                    process.join(chance.choice(SECONDS_BETWEEN_TWO))
+                    if process.exitcode is None:
+                        os.kill(process.pid, number)
+                        numbers["twice"] += 1
+                process.join(SECONDS_TO_END)
+                if process.exitcode is None:
+                    faults.append(f"{number.name} did not end it")
+                    process.kill()
             if left := end_of(process):
                 faults.append(f"{number.name} left the processes {left}")
             if process.exitcode not in (0, -signal.SIGKILL, 130):
@@ -297,7 +307,7 @@ def kill_and_repeat(
 
 def added(before: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     """The numbers of two tables together; what is no sum is that of the newer one."""
-    sums = {"kills", *(number.name for number in SIGNALS), "ends_compared", "faults"}
+    sums = {"kills", *(number.name for number in SIGNALS), "twice", "ends_compared", "faults"}
     both = {
         name: {key: before[name][key] + of[key] if key in sums else of[key] for key in of}
         for name, of in table.items()
@@ -343,7 +353,7 @@ def rows(table: dict[str, Any]) -> str:
     for name, of in table.items():
         signals = ", ".join(str(of[number]) for number in ("SIGKILL", "SIGTERM", "SIGINT"))
         faults = "; ".join(f"{fault} ({count})" for fault, count in Counter(of["faults"]).items()) or "nothing"
-        lines.append(f"| {name} | {of['kills']} times | {signals} | {of['ends_compared']} | {faults} |")
+        lines.append(f"| {name} | {of['kills']} times | {signals} | {of['twice']} | {of['ends_compared']} | {faults} |")
     return "\n".join(lines)
 
 

@@ -29,7 +29,7 @@ CLOCKED = ("seconds", "images_per_second")
 
 def limner(arguments: Sequence[str]) -> None:
     """The limner command, in the process that calls it; stdout is for the verdict."""
-    from limner.cli import main
+    from limner.__main__ import main
 
     sys.argv = ["limner", *arguments]
     with redirect_stdout(sys.stderr):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from limner.core.device import seed_generators
 from limner.core.randomness import stream, torch_seed
 from limner.latent.latents import face_latents, training_latents
 
@@ -99,3 +100,15 @@ def test_face_k_is_the_same_whatever_is_drawn_beside_it(distribution: str) -> No
         assert torch.equal(face_latents(5, first, count, SIZE, distribution), many[first : first + count])
     assert not torch.equal(face_latents(6, 0, 1, SIZE, distribution), many[:1])
     assert len(torch.unique(many, dim=0)) == 20
+
+
+def test_generators_are_seeded_without_a_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.manual_seed takes three of them on a CPU, a fifth of a step of `painter`."""
+
+    def no_trace() -> list[str]:
+        raise AssertionError
+
+    monkeypatch.setattr("traceback.format_stack", no_trace)
+    seed_generators(7, torch.device("cpu"))
+    expected = torch.rand(5, generator=torch.Generator().manual_seed(7))
+    assert torch.equal(torch.rand(5), expected)

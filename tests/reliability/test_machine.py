@@ -450,7 +450,7 @@ def test_a_second_signal_does_not_interrupt_the_end_that_the_first_began(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     """While `limner prepare` ends its workers and takes back what is half-written."""
-    words = ["prepare", "synthetic:3000", tmp_path / "out", "--size", "64", "--workers", "2", "--quiet"]
+    words = ["prepare", "synthetic:100000", tmp_path / "out", "--size", "64", "--workers", "2", "--quiet"]
     command = [sys.executable, "-m", "limner", *map(str, words)]
     with subprocess.Popen(command, env=os.environ | ONE_THREAD, stderr=subprocess.PIPE, text=True) as preparing:
         while len(psutil.Process(preparing.pid).children()) < 2 or not [*tmp_path.iterdir()]:

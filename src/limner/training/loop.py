@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from limner.core.device import seed_generators
 from limner.core.distributed import Engine
 from limner.core.randomness import torch_seed
 from limner.latent.latents import training_latents
@@ -104,7 +105,7 @@ def train_step(
 
 def _latents(recipe: Recipe, state: State, engine: Engine, seed: int) -> Tensor:
     """This process's part of the step's latents; also seeds what else is random in the step, in all processes alike."""
-    torch.manual_seed(torch_seed(seed, "step", state.images_seen, 0))
+    seed_generators(torch_seed(seed, "step", state.images_seen, 0), engine.device)
     source = torch.Generator(engine.device).manual_seed(torch_seed(seed, "latents", state.images_seen))
     z_BZ = training_latents(recipe.schedule.batch, recipe.latent.size, recipe.latent.distribution, source)
     return z_BZ[engine.part(len(z_BZ))]

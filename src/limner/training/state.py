@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from limner.core import optimizers as optim
-from limner.core.device import all_finite
+from limner.core.device import all_finite, seed_generators
 from limner.core.errors import UserError
 from limner.core.files import new_folder, sha256, sweep, write_file
 from limner.core.randomness import torch_seed
@@ -57,7 +57,7 @@ class State:
 
         `attributes` is the number of attributes that the generator is given, 0 where the recipe has no conditioning.
         """
-        torch.manual_seed(torch_seed(seed, "weights"))
+        seed_generators(torch_seed(seed, "weights"), device)
         size, latent = recipe.data.size, recipe.latent.size
         networks = {"generator": build_generator(recipe.generator, size, latent + attributes)}
         if recipe.encoder is not None:
