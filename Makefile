@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 demo: $(INSTALLED)
 	$(BIN)/limner demo limner-demo --force
 
-# As many tests at a time as cores and two more, each with one thread; the tests of a file one after the other, for they
+# As many tests at a time as cores and one more, each with one thread; the tests of a file one after the other, for they
 # share what is slow to make; in the order of tests/conftest.py. Python keeps what it has compiled, whatever the
 # environment says, or each of the hundreds of processes that tests start would compile the package again.
 test: $(INSTALLED)

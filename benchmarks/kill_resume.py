@@ -8,6 +8,7 @@ from one process that has loaded everything already, which makes small runs quic
 """
 
 import argparse
+import atexit
 import json
 import multiprocessing
 import os
@@ -31,6 +32,7 @@ def limner(arguments: Sequence[str]) -> None:
     """The limner command, in the process that calls it; stdout is for the verdict."""
     from limner.__main__ import main
 
+    atexit._clear()  # what the process that this one is forked from does at its end
     sys.argv = ["limner", *arguments]
     with redirect_stdout(sys.stderr):
         main()

@@ -30,8 +30,8 @@ LONGEST = (
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than the cores: a quarter of their time, tests wait for processes, browsers and clocks."""
-    return usable_cores() + 2
+    """One more than the cores: a quarter of their time, tests wait for processes, browsers and clocks."""
+    return usable_cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

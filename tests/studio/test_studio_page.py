@@ -144,6 +144,7 @@ def test_the_page_is_there_while_the_model_loads(
         page.set_default_timeout(20_000)
         page.goto(address)
         page.get_by_role("status").get_by_text("Loading the model").wait_for()
+        page.get_by_label("Model").locator("option").first.wait_for(state="attached")
         assert page.get_by_label("Model").input_value() == str(model_folder)
         assert page.locator("#grid img").count() == 0
         page.get_by_role("tab", name="Morph").click()  # the page is not held up
