@@ -13,7 +13,7 @@ def main() -> None:
     from limner.core.signals import end_interrupted
 
     try:
-        run()
+        run(process_ends=True)
     except SystemExit as end:
         if end.code == 130:
             end_interrupted()

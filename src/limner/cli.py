@@ -403,8 +403,8 @@ def _say(text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def main() -> None:
-    """Run the command line.
+def main(process_ends: bool = False) -> None:
+    """Run the command line; `process_ends`: the caller then ends the process, which matters where it was interrupted.
 
     Exit status: 0 done, 1 a fault of the machine's, 2 the user's input is wrong, 130 interrupted with the state saved.
     """
@@ -418,17 +418,17 @@ def main() -> None:
     except UserError as error:  # a launcher that does not exist
         _fail(str(error), 2)
     try:
-        _run()
+        _run(process_ends)
     except SystemExit as end:
         if process_count() > 1:
             end_process(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
 
 
-def _run() -> None:
+def _run(process_ends: bool) -> None:
     """Run the command that was given, and end with its status."""
     out, err = Output(sys.stdout, optional=False), Output(sys.stderr, optional=True)
-    with redirect_stdout(out), redirect_stderr(err), ended_by_signals() as signals:
+    with redirect_stdout(out), redirect_stderr(err), ended_by_signals(process_ends) as signals:
         try:
             try:
                 app()

@@ -441,7 +441,7 @@ def test_a_training_that_is_asked_to_stop_twice_says_what_is_saved(
             time.sleep(0.001)
         said = training.stderr.read()
     assert said == f"limner: Stopped; everything is saved. Resume with: limner train --resume {run}\n"
-    assert training.returncode in (130, -number)
+    assert training.returncode == 130
     assert read_newest(run / "checkpoints")[0]["images_seen"] == read_log(run)[-1]["images_seen"]
 
 

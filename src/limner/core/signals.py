@@ -88,11 +88,12 @@ def interrupt_of_command() -> Interrupt:
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[list[int]]:
+def ended_by_signals(process_ends: bool) -> Iterator[list[int]]:
     """SIGTERM, and SIGHUP of a terminal that is closed, end a command as Ctrl-C does: nothing half-written stays.
 
     One that is ignored (nohup) stays so. Yields the signals that have come: a library may make another exception of
-    the KeyboardInterrupt that a signal raises.
+    the KeyboardInterrupt that a signal raises. After SystemExit(130), where `process_ends`, the handlers stay, as a
+    second signal may be on its way.
     """
     interrupt = Interrupt()
     came = interrupt.came
@@ -113,10 +114,16 @@ def ended_by_signals() -> Iterator[list[int]]:
 
     threading.excepthook, of_threads = _say_nothing_of_files, threading.excepthook
     sys.unraisablehook, of_unraisable = unraisable, sys.unraisablehook
+    before = {number: signal.signal(number, interrupt) for number in heard}
+    ending = False
     try:
-        with handled(heard, interrupt):
-            yield came
+        yield came
+    except SystemExit as end:
+        ending = process_ends and end.code == 130
+        raise
     finally:
+        for number, handler in () if ending else before.items():
+            signal.signal(number, handler)
         again.cancel()
         threading.excepthook, sys.unraisablehook = of_threads, of_unraisable
 
