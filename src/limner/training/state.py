@@ -57,7 +57,7 @@ class State:
 
         `attributes` is the number of attributes that the generator is given, 0 where the recipe has no conditioning.
         """
-        seed_generators(torch_seed(seed, "weights"), device)
+        seed_generators(torch_seed(seed, "weights"), torch.device("cpu"))  # where networks are built
         size, latent = recipe.data.size, recipe.latent.size
         networks = {"generator": build_generator(recipe.generator, size, latent + attributes)}
         if recipe.encoder is not None:
