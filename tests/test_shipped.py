@@ -49,6 +49,7 @@ def test_the_card_and_the_numbers_are_those_of_the_weights() -> None:
         assert f"{one['fd_lite0']:.1f}" in card
 
 
+@pytest.mark.soak
 def test_the_model_is_as_good_as_its_record(real_celeba: Path, tmp_path: Path) -> None:
     """The kernel distance is unbiased: that of few images is the recorded one but for its standard error."""
     recorded = {

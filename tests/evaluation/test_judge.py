@@ -307,6 +307,7 @@ def test_the_shipped_judge_is_whole_and_good_enough() -> None:
             assert f"| {accuracy:.3f} |" in next(line for line in text.splitlines() if f"| {name} |" in line)
 
 
+@pytest.mark.soak
 def test_the_shipped_judge_is_as_accurate_as_its_record(real_celeba: Path, tmp_path: Path) -> None:
     """Its crop, its size and the order of its attributes are those of `limner prepare`."""
     faces = prepare(real_celeba, tmp_path / "faces", crop="report004", size=64, keep=0.03, workers=1, quiet=True)
