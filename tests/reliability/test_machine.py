@@ -382,6 +382,26 @@ def test_a_studio_that_computes_ends_with_one_line(asked: bool, number: signal.S
     assert answers == ([(503, b'{"error":"The studio was closed."}')] if asked else [])
 
 
+def test_ctrl_c_before_the_server_of_a_studio_has_begun_is_one_line() -> None:
+    """Python then warns of a coroutine that nobody has awaited."""
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed (pip install 'limner[studio]')")
+    script = f"""
+import signal, sys
+import uvicorn.server
+from limner.__main__ import main
+
+def begin(serve, **_):
+    del serve
+    signal.raise_signal(signal.SIGINT)
+
+uvicorn.server.asyncio_run = begin
+sys.argv = ["limner", "studio", "faces", "--port", "{free_port()}"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "limner: Interrupted.\n")
+
+
 def listen(terminal: int, run: Path) -> None:
     """Read what a training shows until it has written a log line."""
     while not any(line["event"] == "log" for line in read_log(run)):

@@ -60,6 +60,7 @@ def serve(
     address = f"http://{name}:{port}/" + (f"?token={token}" if token else "")
     server = _Server(server_config(app, host, port), f"The studio is at {address} (Ctrl-C ends it).")
     warnings.filterwarnings("ignore", category=UserWarning)  # the page says them where they belong
+    warnings.filterwarnings("ignore", "coroutine", RuntimeWarning)  # of a server that is ended before it has begun
     logging.getLogger("uvicorn.error").addFilter(lambda record: "graceful shutdown" not in record.getMessage())
     warm_up = Timer(SECONDS_FOR_PAGE, _warm_up, [app.state.shelf, models[0]])
     warm_up.daemon = True
