@@ -35,7 +35,7 @@ ADDRESS = f"http://127.0.0.1:{PORT}/api/"
 LOOK, SAMPLE = 30, 300  # seconds between two looks, and between two samplings
 WINDOW = 10
 SETTLED = 0.25  # of the time, before which caches still fill
-FREQUENT = ("log_images=6400", "sample_images=32000", "checkpoint_images=32000", "evaluate_images=32000")
+FREQUENT = ("log_images=640", "sample_images=32000", "checkpoint_images=32000", "evaluate_images=32000")
 DRAWN = {
     "training_mib": "memory of the training, MiB",
     "studio_mib": "memory of the studio, MiB",

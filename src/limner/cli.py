@@ -432,10 +432,12 @@ def _run(process_ends: bool) -> None:
         try:
             try:
                 app()
-            except (Exception, SystemExit) as error:
-                # A library makes another exception of the KeyboardInterrupt, and typer the status 130 without a word.
-                others = error.code == 130 if isinstance(error, SystemExit) else not isinstance(error, Interrupted)
-                if signals and others:
+            except SystemExit as end:
+                if end.code == 130:  # typer ends so after a KeyboardInterrupt, without a word
+                    raise KeyboardInterrupt from end
+                raise
+            except Exception as error:
+                if signals and not isinstance(error, Interrupted):  # a library made it of the KeyboardInterrupt
                     raise KeyboardInterrupt from error
                 raise
             finally:

@@ -465,6 +465,22 @@ def test_a_training_that_is_asked_to_stop_twice_says_what_is_saved(
     assert read_newest(run / "checkpoints")[0]["images_seen"] == read_log(run)[-1]["images_seen"]
 
 
+def test_one_more_ctrl_c_ends_a_training_at_once(
+    faces32: PackedFaces, sets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limner: Limner
+) -> None:
+    def step(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the step went on")
+
+    run = tmp_path / "run"
+    monkeypatch.setattr("limner.core.signals.SECONDS_OF_ONE_END", 0.0)
+    monkeypatch.setattr("limner.training.loop.train_step", step)
+    ended = limner("train", "dcgan32", "--data", faces32.path, "--out", run, "--images", 64, "--quiet", *sets)
+    assert (ended.status, ended.line) == (130, "limner: Interrupted.")
+    assert read_newest(run / "checkpoints")[0]["images_seen"] == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_does_not_interrupt_the_end_that_the_first_began(
     number: signal.Signals, tmp_path: Path

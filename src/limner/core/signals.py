@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
@@ -25,17 +25,28 @@ def ending_signals() -> list[signal.Signals]:
 
 
 @contextmanager
-def handled(numbers: Iterable[int], handler: Any) -> Iterator[None]:
-    """Inside, `handler` handles these signals. In another thread than the main one, none of them reaches it anyway."""
+def handled(
+    numbers: Iterable[int], handler: Any, stays: Callable[[BaseException | None], bool] = lambda _: False
+) -> Iterator[None]:
+    """Inside, `handler` handles these signals. In another thread than the main one, none of them reaches it anyway.
+
+    It goes on handling them where it `stays` after what ended the block, an exception or None.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.signal(number, handler) for number in numbers}
+    stay = False
     try:
         yield
+        stay = stays(None)
+    except BaseException as error:
+        stay = stays(error)
+        raise
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        if not stay:
+            for number, old in before.items():
+                signal.signal(number, old)
 
 
 @contextmanager
@@ -57,27 +68,41 @@ def deaf_to_ctrl_c() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-class Interrupt:
-    """What handles the signals that end a command: `came` are those that did.
+class Ends:
+    """Tells signals that ask to end from those that repeat it.
 
     People press Ctrl-C twice; `timeout`, torchrun and a terminal that is closed send their signals twice. The second
     must not interrupt what the first has begun: taking back what is half-written, ending the workers, saying why.
+    Locks nothing, as a second signal may interrupt the handler of the first.
     """
 
     def __init__(self) -> None:
+        self.since = -math.inf  # the moment of the last one that repeated none
+
+    def begins(self) -> bool:
+        """Whether the signal that has come repeats none of the last two seconds."""
+        now = time.monotonic()
+        if now < self.since + SECONDS_OF_ONE_END:
+            return False
+        self.since = now
+        return True
+
+
+class Interrupt:
+    """What handles the signals that end a command: `came` are those that did."""
+
+    def __init__(self) -> None:
         self.came: list[int] = []
-        self._since = -math.inf
+        self._ends = Ends()
 
     def __call__(self, number: int, _: object) -> None:
-        if time.monotonic() < self._since + SECONDS_OF_ONE_END:
-            return
-        self._since = time.monotonic()
-        self.came.append(number)
-        raise KeyboardInterrupt
+        if self._ends.begins():
+            self.came.append(number)
+            raise KeyboardInterrupt
 
     def again(self) -> None:
         """Interrupt the main thread once more, as the last exception was lost."""
-        self._since = -math.inf
+        self._ends = Ends()
         signal.pthread_kill(threading.main_thread().ident or 0, self.came[-1])
 
 
@@ -112,18 +137,15 @@ def ended_by_signals(process_ends: bool) -> Iterator[list[int]]:
         else:
             of_unraisable(ignored)
 
+    def process_ends_with(error: BaseException | None) -> bool:
+        return process_ends and isinstance(error, SystemExit) and error.code == 130
+
     threading.excepthook, of_threads = _say_nothing_of_files, threading.excepthook
     sys.unraisablehook, of_unraisable = unraisable, sys.unraisablehook
-    before = {number: signal.signal(number, interrupt) for number in heard}
-    ending = False
     try:
-        yield came
-    except SystemExit as end:
-        ending = process_ends and end.code == 130
-        raise
+        with handled(heard, interrupt, stays=process_ends_with):
+            yield came
     finally:
-        for number, handler in () if ending else before.items():
-            signal.signal(number, handler)
         again.cancel()
         threading.excepthook, sys.unraisablehook = of_threads, of_unraisable
 
@@ -133,22 +155,20 @@ class Requests:
 
     def __init__(self, event: threading.Event) -> None:
         self._event = event
-        self._since = math.inf  # the moment of the last signal that asked to stop
+        self._ends = Ends()
         self.save = False
 
     @property
     def stop(self) -> bool:
-        return self._since < math.inf or self._event.is_set()
+        return self._ends.since > -math.inf or self._event.is_set()
 
     def handle(self, number: int, _: object = None) -> None:
-        """Locks nothing, as a second signal may interrupt this (an event that is set twice so hangs)."""
+        """Sets no event, which locks."""
         if number not in (signal.SIGINT, *ENDING):
             self.save = True
             return
-        again = time.monotonic() > self._since + SECONDS_OF_ONE_END
-        if again or self._since == math.inf:
-            self._since = time.monotonic()
-        if again and number == signal.SIGINT:
+        first = self._ends.since == -math.inf
+        if self._ends.begins() and not first and number == signal.SIGINT:
             raise KeyboardInterrupt
 
 
@@ -159,23 +179,16 @@ def stop_and_save_requests(event: threading.Event) -> Iterator[Requests]:
     One more Ctrl-C, some seconds later, ends at once.
     """
     requests = Requests(event)
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield requests
-        return
-    numbers = [signal.SIGINT, *ending_signals(), *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
-    before = {number: signal.signal(number, requests.handle) for number in numbers}
-    lost = False
-    try:
-        yield requests
-    except ProcessLost:
-        lost = True
-        raise
-    finally:
+    of_command = isinstance(signal.getsignal(signal.SIGTERM), Interrupt)
+
+    def command_ends_with(error: BaseException | None) -> bool:
         # torchrun and `timeout` send SIGTERM twice, and the second must not come before the line that says why the
         # command ends and what is saved.
-        ending = lost or (requests.stop and isinstance(before[signal.SIGTERM], Interrupt))
-        for number, handler in () if ending else before.items():
-            signal.signal(number, handler)
+        return isinstance(error, ProcessLost) or (requests.stop and of_command)
+
+    numbers = [signal.SIGINT, *ending_signals(), *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+    with handled(numbers, requests.handle, stays=command_ends_with):
+        yield requests
 
 
 def end_interrupted() -> NoReturn:

@@ -217,8 +217,8 @@ def _go_on(
     recipe, state, modality, engine = training.recipe, training.state, training.modality, training.engine
     source = modality.source(training.seed, engine.device)
     with (
-        Terminal(recipe.name, str(budget), quiet or not engine.is_main) as terminal,
         stop_and_save_requests(stop or threading.Event()) as requests,
+        Terminal(recipe.name, str(budget), quiet or not engine.is_main, lambda: requests.stop) as terminal,
         _threads_for(modality),
     ):
 

@@ -1,6 +1,6 @@
 """What a training shows while it runs: a live line on a terminal, a plain line per log line elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import RenderableType
@@ -11,14 +11,17 @@ from limner.core.console import console
 
 
 class _Live(Progress):
-    """The live line, and above it a plot where there is one."""
+    """The live line; above it a plot where there is one, below it that Ctrl-C was heard."""
 
     plot: Text | None = None
+    stopping: Callable[[], bool] = staticmethod(lambda: False)
 
     def get_renderables(self) -> Iterator[RenderableType]:
         if self.plot is not None:
             yield self.plot
         yield from super().get_renderables()
+        if self.stopping() and self.live.is_started:
+            yield Text(STOPPING)
 
 
 # What the live line has room for.
@@ -30,15 +33,21 @@ SHOWN = {
     "output/fake": "D(fake)",
 }
 
+STOPPING = "Stops after this step, and saves. Ctrl-C again ends at once, without saving."
+
 
 class Terminal:
-    """Progress of one training: part done, images/s, time left, losses, the discriminator's outputs, the verdict."""
+    """Progress of one training: part done, images/s, time left, losses, the discriminator's outputs, the verdict.
 
-    def __init__(self, name: str, goal: str, quiet: bool) -> None:
+    `stopping` says whether the training was asked to stop; the live line then says so until the step is done.
+    """
+
+    def __init__(self, name: str, goal: str, quiet: bool, stopping: Callable[[], bool]) -> None:
         self.name, self.goal, self.quiet = name, goal, quiet
         self.live = console.is_terminal and not quiet
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
         self.bar = _Live(*columns, console=console, disable=not self.live)
+        self.bar.stopping = stopping
         self.task = self.bar.add_task(name, total=1.0, text="starting")
         self.words = ""
 
