@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -284,55 +285,26 @@ def collect(session: Session) -> None:
     (session.out / ".results.json").replace(session.out / "results.json")
 
 
-def write_docs(home: Path) -> None:
-    """Keep what a session carried home in results/on_gpu.json, and fill the table of docs/recipes.md with it."""
-    from page import DOCS, put_rows
+def write_docs(home: Path, protocol: str) -> None:
+    """Put the recipes that a session carried home into results/recipes.json and the table of docs/recipes.md."""
     from PIL import Image
+    from recipes import keep_grid, keep_rows, measured, row
 
-    from limner.images.png import generated_png
+    from limner.runs.run import Run
 
-    results = json.loads((home / "results.json").read_text(encoding="utf-8"))
-    rows = {name.removeprefix("recipe-"): one for name, one in results.items() if name.startswith("recipe-")}
-    kept = {
-        name: {
-            **{key: one[key] for key in ("images_seen", "seconds", "images_per_second")},
-            **{key: one["last"][key] for key in ("verdict", "diversity", "overlap") if key in one["last"]},
-            **{key: one["info"][key] for key in ("machine", "precision", "torch", "started")},
-            "command": re.sub(r"/\S*/", "", one["info"]["command"]),
-            "data": {key: one["info"]["data"][key] for key in ("name", "train", "crop", "content_hash")},
-            "metrics": {
-                metric: {key: of[key] for key in ("value", "standard_error", "n_fake", "n_real", "split", "floor")}
-                for metric, of in one["metrics"].items()
-            },
-        }
-        for name, one in sorted(rows.items())
-    }
-    (ROOT / "benchmarks" / "results" / "on_gpu.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    lines = [
-        "| recipe | images | minutes | `fd_lite0` | precision | recall | diversity | overlap | verdict | faces |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, one in kept.items():
-        with (
-            zipfile.ZipFile(home / "grids.zip") as archive,
-            archive.open(f"{name}-{one['images_seen']:09d}.png") as file,
-        ):
-            grid = Image.open(file).convert("RGB")
-        image = DOCS / "images" / "recipes" / f"{name}-gpu.png"
-        about = {"recipe": name, "images_seen": one["images_seen"], "licence": rows[name]["info"]["data"]["licence"]}
-        image.write_bytes(generated_png(grid.crop((0, 0, grid.width, 3 * grid.height // 8)), about))
-        values = [one["metrics"].get(f"{metric}_lite0", {}).get("value") for metric in ("fd", "precision", "recall")]
-        numbers = [
-            "–" if value is None else format(value, places)
-            for value, places in zip(
-                [*values, one["diversity"], one.get("overlap")], (".1f", *4 * (".2f",)), strict=True
-            )
-        ]
-        lines.append(
-            f"| `{name}` | {one['images_seen']:,} | {one['seconds'] / 60:.1f} | {' | '.join(numbers)} "
-            f"| {one['verdict']} | ![faces of {name}](images/recipes/{image.name}) |"
-        )
-    put_rows(DOCS / "recipes.md", "<!-- rows: python benchmarks/on_gpu.py -->", "\n".join(lines))
+    rows = {}
+    with TemporaryDirectory() as folder, zipfile.ZipFile(home / "grids.zip") as grids:
+        with zipfile.ZipFile(home / "logs.zip") as logs:
+            logs.extractall(folder)
+        for piece in json.loads((home / "results.json").read_text(encoding="utf-8")):
+            if piece.startswith("recipe-"):
+                name = piece.removeprefix("recipe-")
+                run = Run(Path(folder) / name)
+                rows[name] = row(name, run, measured(run, protocol))
+                with grids.open(f"{name}-{run.log[-1]['images_seen']:09d}.png") as file:
+                    grid = Image.open(file).convert("RGB")  # the last samples, which a run has whose time was over
+                keep_grid(name, grid.crop((0, 0, grid.width, 3 * grid.height // 8)), run)
+    keep_rows(rows)
 
 
 def told(session: Session) -> None:
@@ -367,7 +339,7 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="cuda")
     arguments = parser.parse_args()
     if arguments.docs:
-        write_docs(arguments.out)
+        write_docs(arguments.out, arguments.protocol)
         sys.exit()
     prepared = {json.loads((path / "dataset.json").read_text())["size"]: path.resolve() for path in arguments.data}
     session = Session(

@@ -1,14 +1,14 @@
 """What does every recipe reach? Train each for a time or a number of images, and write the table.
 
 `docs/recipes.md` holds what the reports printed beside what this measured; the rows between its markers, the grids of
-generated faces in `docs/images/recipes/` and `results/recipes.json` are written here. A run that is already in `--runs`
-is not trained again but measured as it is, so that the work can be done in batches and on several machines.
+generated faces in `docs/images/recipes/` and `results/recipes.json` are written here, and by `on_gpu.py --docs`. A run
+that is already in `--runs` is not trained again but measured as it is, so that the work can be done in batches and on
+several machines.
 """
 
 import argparse
 import json
 import re
-import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from limner.training.health import verdict
 from limner.training.session import train
 
 IMAGES = DOCS / "images" / "recipes"
+RESULTS = Path(__file__).parent / "results" / "recipes.json"
 BEGIN = "<!-- rows: python benchmarks/recipes.py -->"
 GRID = 24
 LEFT_OUT = ("demo", "modern", "modern-cpu-128")  # made for drawn faces, for a GPU, for larger images
@@ -46,11 +47,11 @@ def data_for(name: str, folders: list[PackedFaces]) -> PackedFaces | None:
 
 def measured(run: Run, protocol: str) -> list[Result]:
     """What the run's metrics already say of its model as it is."""
-    images = run.model.config.images_seen
+    images = run.log[-1]["images_seen"]
     return [result for result in read_metrics(run.path) if (result.protocol, result.images_seen) == (protocol, images)]
 
 
-def row(name: str, run: Run, results: list[Result], asked: list[str]) -> dict[str, Any]:
+def row(name: str, run: Run, results: list[Result]) -> dict[str, Any]:
     """Everything that the table says of one recipe."""
     lines = [line for line in run.log if line["event"] == "log"]
     last, stop = lines[-1], run.log[-1]
@@ -59,10 +60,10 @@ def row(name: str, run: Run, results: list[Result], asked: list[str]) -> dict[st
         "recipe": name,
         "images_seen": stop["images_seen"],
         "minutes": round(stop["seconds"] / 60, 1),
-        "threads": info["machine"]["threads"],
-        "processor": info["machine"]["device_name"],
+        "machine": info["machine"],
+        "precision": info["precision"],
         "data": {key: info["data"][key] for key in ("name", "train", "crop", "content_hash") if key in info["data"]},
-        "command": shlex.join(["limner", "train", name, *asked]),
+        "command": f"limner train {name} {length(info['budget'])}",
         "verdict": verdict(lines),
         "diversity": last.get("diversity"),
         "overlap": last.get("overlap"),
@@ -79,14 +80,30 @@ def row(name: str, run: Run, results: list[Result], asked: list[str]) -> dict[st
     }
 
 
+def length(budget: dict[str, float | None]) -> str:
+    """How long a run was to train, as an option of `limner train`."""
+    return f"--images {budget['images']:.0f}" if budget["images"] else f"--minutes {(budget['seconds'] or 0) / 60:g}"
+
+
 def draw_grid(name: str, run: Run) -> None:
     """A few faces of the model, as an image for the page."""
-    faces_NHWC = run.model.sample(GRID, seed=0)
-    grid = face_grid(faces_NHWC, 12)
+    keep_grid(name, face_grid(run.model.sample(GRID, seed=0), 12), run)
+
+
+def keep_grid(name: str, grid: Image.Image, run: Run) -> None:
+    """Write the image that the page shows of a recipe."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    about = {"recipe": name, "images_seen": run.model.config.images_seen, "licence": run.model.config.licence}
+    about = {"recipe": name, "images_seen": run.log[-1]["images_seen"], "licence": run.info["data"]["licence"]}
     small = grid.quantize(256, method=Image.Quantize.MEDIANCUT) if grid.width > 2000 else grid
     (IMAGES / f"{name}.png").write_bytes(generated_png(small, about))
+
+
+def keep_rows(rows: dict[str, dict[str, Any]], path: Path = RESULTS) -> None:
+    """Put the rows of these recipes into the file of results, and all that it has then into the page."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known = {name: {**known, **rows}[name] for name in recipe_names() if name in {**known, **rows}}
+    path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    put_rows(DOCS / "recipes.md", BEGIN, table([*known.values()]))
 
 
 def printed(name: str) -> str:
@@ -98,9 +115,9 @@ def printed(name: str) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| recipe | the report printed | images | images seen | epochs | minutes | `fd_lite0` | floor | precision "
-        "| recall | diversity | verdict | faces |",
-        "|---" * 13 + "|",
+        "| recipe | the report printed | images | images seen | epochs | minutes | machine | `fd_lite0` | floor "
+        "| precision | recall | diversity | overlap | verdict | faces |",
+        "|---" * 15 + "|",
     ]
     for one in rows:
         name, seen, metrics = one["recipe"], one["images_seen"], one["metrics"]
@@ -113,15 +130,24 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{seen:,}",
             number(seen / one["data"]["train"] if "train" in one["data"] else None, ".1f"),
             f"{one['minutes']:g}",
+            machine(one["machine"]),
             number(fd.get("value"), ".1f"),
             number(fd.get("floor"), ".1f"),
             *(number(metrics.get(metric, {}).get("value"), ".2f") for metric in ("precision_lite0", "recall_lite0")),
-            number(one["diversity"], ".2f"),
+            *(number(one[key], ".2f") for key in ("diversity", "overlap")),
             one["verdict"],
             f"![faces of {name}](images/recipes/{name}.png)",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def machine(facts: dict[str, Any]) -> str:
+    """What a recipe was trained on, in a few words."""
+    if facts["device"] == "cuda":
+        return str(facts["device_name"])
+    threads = facts["threads"]
+    return f"{facts['device_name'].replace('Intel(R) Xeon(R) Processor', 'Xeon')}, {threads} thread{'s'[: threads - 1]}"
 
 
 def number(value: float | None, digits: str) -> str:
@@ -133,17 +159,15 @@ if __name__ == "__main__":
     parser.add_argument("recipes", nargs="*", help="names; all of them by default")
     parser.add_argument("--data", type=Path, action="append", required=True, help="prepared images; may be repeated")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--minutes", type=float)
-    length.add_argument("--images", type=int)
+    until = parser.add_mutually_exclusive_group(required=True)
+    until.add_argument("--minutes", type=float)
+    until.add_argument("--images", type=int)
     parser.add_argument("--protocol", default="quick")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "recipes.json")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
 
     folders = [PackedFaces.open(path) for path in arguments.data]
-    known = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
     wanted = {key: getattr(arguments, key) for key in ("minutes", "images") if getattr(arguments, key)}
-    asked = [text for key, value in wanted.items() for text in (f"--{key}", f"{value:.10g}")]
     names = arguments.recipes or [name for name in recipe_names() if name not in LEFT_OUT]
     for name in names:
         path, faces = arguments.runs / name, data_for(name, folders)
@@ -152,7 +176,6 @@ if __name__ == "__main__":
         if faces and not results:
             results = evaluate(path, faces, protocol=arguments.protocol)
         draw_grid(name, run)
-        known[name] = row(name, run, results, asked)
-        arguments.out.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        put_rows(DOCS / "recipes.md", BEGIN, table([known[name] for name in recipe_names() if name in known]))
-        print(table([known[name]]).splitlines()[-1])
+        found = row(name, run, results)
+        keep_rows({name: found}, arguments.out)
+        print(table([found]).splitlines()[-1])
