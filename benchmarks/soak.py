@@ -75,7 +75,7 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
 def use_studio(seed: int) -> None:
     """What people ask of the studio."""
     for question in (f"faces?model=faces&count=4&seed={seed}", "runs"):
-        urllib.request.urlopen(ADDRESS + question, timeout=120).read()
+        urllib.request.urlopen(ADDRESS + question, timeout=600).read()  # who pauses a soak pauses the studio too
 
 
 def watch(
