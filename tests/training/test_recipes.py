@@ -115,7 +115,7 @@ def test_the_command_in_the_header(
     command = header_command(name)
     assert command[:2] == ["train", name]
     options = dict(zip(command[2::2], command[3::2], strict=True))
-    assert {"--out"} <= options.keys() <= {"--out", "--minutes", "--data"}
+    assert {"--out"} <= options.keys() <= {"--out", "--minutes", "--images", "--data"}
 
     faces = fitting(small_recipe(name), faces64, faces32)
     assert ("--data" in options) == (faces is not None)
