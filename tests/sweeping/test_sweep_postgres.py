@@ -79,6 +79,7 @@ def test_eight_workers_one_frozen_and_one_killed(
         train(job, watch)
 
     no_training.setattr("limner.sweeping.trial.run_job", slowly)
+    no_training.setattr("limner.sweeping.worker.SECONDS_BETWEEN_LOOKS", 0.5)  # eight wait for the frozen one's grace
 
     def work() -> object:
         vary = [f"{RATE}={','.join(map(str, rates))}"]
