@@ -11,6 +11,7 @@ Each generator is measured as it is and with the filter behind it. Results: resu
 
 import argparse
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -86,6 +87,7 @@ if __name__ == "__main__":
         "content_hash": faces.info.content_hash,
         "dlib": dlib.__version__,
         "weights_sha256": sha256(Path(recogniser.file)),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": machine_facts(torch.device("cpu")),
         "training images": distance(training),
         "training images, blurred by 1 pixel": distance(blurred),
@@ -100,4 +102,4 @@ if __name__ == "__main__":
             "filtered": distances(filtered(model, kernel)),
         }
         print(row, flush=True)
-    RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
