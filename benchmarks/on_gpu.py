@@ -150,16 +150,13 @@ def cadence(images: int, measure: int = 0) -> list[str]:
 
 
 def summary(run: Path, metrics: dict[str, Any]) -> dict[str, Any]:
-    """What a run's table row says: how far, how long, what it measured."""
+    """How far a run got, how long it took, what it measured; all else is in its log."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     logged = [line for line in lines if line["event"] == "log"]
-    info = json.loads((run / "run.json").read_text(encoding="utf-8"))
     return {
         "images_seen": lines[-1]["images_seen"],
         "seconds": lines[-1]["seconds"],
         "images_per_second": sorted(line["images_per_second"] for line in logged)[len(logged) // 2] if logged else None,
-        "last": logged[-1] if logged else None,
-        "info": info,
         "metrics": metrics,
     }
 

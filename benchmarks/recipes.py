@@ -101,7 +101,8 @@ def keep_grid(name: str, grid: Image.Image, run: Run) -> None:
 def keep_rows(rows: dict[str, dict[str, Any]], path: Path = RESULTS) -> None:
     """Put the rows of these recipes into the file of results, and all that it has then into the page."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known = {name: {**known, **rows}[name] for name in recipe_names() if name in {**known, **rows}}
+    known |= rows
+    known = {name: known[name] for name in recipe_names() if name in known}
     path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     put_rows(DOCS / "recipes.md", BEGIN, table([*known.values()]))
 

@@ -116,6 +116,7 @@ def test_the_command_in_the_header(
     assert command[:2] == ["train", name]
     options = dict(zip(command[2::2], command[3::2], strict=True))
     assert {"--out"} <= options.keys() <= {"--out", "--minutes", "--images", "--data"}
+    assert not {"--minutes", "--images"} <= options.keys()
 
     faces = fitting(small_recipe(name), faces64, faces32)
     assert ("--data" in options) == (faces is not None)

@@ -14,7 +14,7 @@ class _Live(Progress):
     """The live line; above it a plot where there is one, below it that Ctrl-C was heard."""
 
     plot: Text | None = None
-    stopping: Callable[[], bool] = staticmethod(lambda: False)
+    stopping: Callable[[], bool] = staticmethod(lambda: False)  # rich asks once while it is made
 
     def get_renderables(self) -> Iterator[RenderableType]:
         if self.plot is not None:
